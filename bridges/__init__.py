@@ -1,0 +1,1 @@
+"""The outside world: simulators, planners, public data sets. Heavy imports live inside functions."""
