@@ -1,0 +1,61 @@
+# make demo | setup | test | lint | wheel | clean.  A second run skips the set-up that is done.
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(shell for v in 3.12 3.11 3.10; do command -v python$$v && break; done || command -v python3)
+DEMO_SCENARIO ?= scenarios/library/left_turn.yaml
+DEMO_ARGS ?=
+DEMO_EXTRAS := carla,render
+JOBS ?= 2
+# Without an NVIDIA driver take PyTorch's CPU wheels where that index answers: the default ones carry gigabytes of CUDA.
+TORCH_INDEX ?= 
+
+.PHONY: demo setup test lint wheel clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/stamp-demo
+	$(VENV)/bin/dcgen scenario $(DEMO_SCENARIO) --render $(DEMO_ARGS)
+
+setup: $(VENV)/stamp-dev
+
+test: lint
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+wheel: setup
+	$(PY) -m build --wheel
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(PY):
+	@$(PYTHON) -c 'import sys; assert (3, 10) <= sys.version_info < (3, 13)' 2>/dev/null || \
+		{ echo "dcgen needs Python 3.10, 3.11 or 3.12: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		.ci/system_packages "python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+	$(PYTHON) -m venv $(VENV)
+
+# What Open3D links against; without it pictures are drawn by Pillow.
+$(VENV)/stamp-libraries: | $(PY)
+	@for library in libusb-1.0.so.0 libEGL.so.1 libGL.so.1 libX11.so.6; do \
+		/sbin/ldconfig -p | grep -q "$$library " || lacking=1; done; \
+	if [ -z "$$lacking" ] || [ "$$(uname)" != Linux ] || \
+		.ci/system_packages libusb-1.0-0 libegl1 libgl1 libx11-6; then touch $@; fi
+
+pip_install = index=; if ! command -v nvidia-smi >/dev/null && \
+	$(PY) -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=4)' $(TORCH_INDEX)/torch/ 2>/dev/null; \
+	then index="--extra-index-url $(TORCH_INDEX)"; fi; \
+	$(PY) -m pip install -q -c constraints.txt $$index -e
+
+$(VENV)/stamp-demo: pyproject.toml constraints.txt | $(PY) $(VENV)/stamp-libraries
+	@echo "Installing dcgen into $(VENV); this happens once."
+	@$(pip_install) '.[$(DEMO_EXTRAS)]'
+	@touch $@
+
+$(VENV)/stamp-dev: pyproject.toml constraints.txt | $(PY) $(VENV)/stamp-libraries
+	@echo "Installing dcgen for development into $(VENV); this happens once."
+	@$(pip_install) '.[dev]'
+	@touch $@ $(VENV)/stamp-demo
