@@ -1,0 +1,334 @@
+"""A road map and agents as bird's-eye rasters. L level, C channel, T frame, X/Y cell or voxel axes, N agent.
+
+`rasterise` paints the whole map once, in the world frame; `crop_static` and `draw_agents` look at it from an anchor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcgen.errors import MapError
+from dcgen.types import (
+    AGENT_CHANNELS,
+    HEIGHT_SCALE_M,
+    SPEED_SCALE_MPS,
+    STATIC_CHANNELS,
+    AgentTracks,
+    Doubles,
+    Floats,
+    GridSpec,
+    Semantics,
+)
+from scenarios import paint
+from scenarios.paint import CROSSWALK, JUNCTION, MARKING, MEDIAN, PARKING, ROAD, SHOULDER, SIDEWALK, compiled
+from scenarios.roadmap import RoadMap
+
+__all__ = [
+    "CROSSWALK", "JUNCTION", "MARKING", "MEDIAN", "PARKING", "ROAD", "SHOULDER", "SIDEWALK",
+    "RoadRaster", "crop_static", "draw_agents", "rasterise",
+]  # fmt: skip
+
+MARGIN_M = 40.0
+HOLE_M = 0.6  # gaps between the lanes of a junction up to twice this wide are closed
+ROUTE_HALF_WIDTH_M = 1.0
+MAX_CELLS = 300_000_000
+AGENT_SUBPOINTS = 4
+_CHANNEL_OF = {int(Semantics.VEHICLE): 0, int(Semantics.BICYCLE): 1, int(Semantics.PEDESTRIAN): 2}
+
+
+@dataclass(frozen=True)
+class RoadRaster:
+    """Cells of a road map. Level 1, where there is one, holds the roads that pass over others."""
+
+    origin_m: Doubles  # [2] outer corner of cell [0, 0]
+    cell_m: float
+    flags: NDArray[np.uint8]  # [L, X, Y] bits ROAD, MARKING, ... ; 0 where the map says nothing
+    height_cm: NDArray[np.int16]  # [L, X, Y] above z0_m; 0 where flags are 0
+    z0_m: float = 0.0  # not 0 only on maps more than 300 m above or below zero
+
+    def __post_init__(self) -> None:
+        if self.flags.ndim != 3 or self.flags.shape != self.height_cm.shape or np.shape(self.origin_m) != (2,):
+            raise ValueError(f"raster needs flags and height_cm [L, X, Y], got {self.flags.shape}")
+
+    @property
+    def bounds_m(self) -> tuple[float, float, float, float]:
+        """x_min, y_min, x_max, y_max."""
+        x, y = float(self.origin_m[0]), float(self.origin_m[1])
+        return (x, y, x + self.flags.shape[1] * self.cell_m, y + self.flags.shape[2] * self.cell_m)
+
+
+def rasterise(
+    road_map: RoadMap, cell_m: float = 0.2, bounds_m: tuple[float, float, float, float] | None = None
+) -> RoadRaster:
+    """Paint the map, or the part of it within bounds_m (else all of it and MARGIN_M around), into cells of cell_m.
+
+    Raises MapError when that would take more than MAX_CELLS cells.
+    """
+    if bounds_m is None:
+        x0, y0, x1, y1 = road_map.bounds_m
+        bounds_m = (x0 - MARGIN_M, y0 - MARGIN_M, x1 + MARGIN_M, y1 + MARGIN_M)
+    first = np.floor(np.array(bounds_m[:2]) / cell_m)
+    size = np.maximum(np.ceil(np.array(bounds_m[2:]) / cell_m) - first, 1)
+    if size[0] * size[1] > MAX_CELLS:
+        raise MapError(
+            f"{road_map.name}: bounds: {size[0]:.0f} x {size[1]:.0f} cells of {cell_m} m are too many; "
+            "give a route, so that only its surroundings are drawn"
+        )
+    origin = first * cell_m
+    shape = (int(size[0]), int(size[1]))
+    surfaces, markings = _within(paint.lane_quads(road_map), bounds_m), _within(paint.marking_quads(road_map), bounds_m)
+    decks = paint.crossing_points(surfaces)
+    levels = 2 if len(decks) else 1
+    base = _base_m(surfaces)
+    flags = np.zeros((levels, *shape), np.uint8)
+    height = np.zeros((levels, *shape), np.int16)
+    fill = compiled(paint.paint_quads)
+    for quads, keep in ((surfaces, JUNCTION), (markings, 255)):
+        upper = paint.deck_quads(quads, decks)
+        for level in range(levels):
+            part = quads.select(upper == bool(level))
+            fill(part.corners_m, part.bits, keep, origin, cell_m, base, flags[level], height[level])
+        if keep == JUNCTION:
+            _close_junctions(road_map, origin, cell_m, flags, height)
+    _add_crosswalks(road_map, origin, cell_m, base, flags, height)
+    return RoadRaster(origin, cell_m, flags, height, base)
+
+
+def _within(quads: paint.Quads, bounds_m: tuple[float, float, float, float]) -> paint.Quads:
+    low, high = quads.corners_m[..., :2].min(axis=1), quads.corners_m[..., :2].max(axis=1)
+    return quads.select(np.all((high >= bounds_m[:2]) & (low <= bounds_m[2:]), axis=1))
+
+
+def _base_m(quads: paint.Quads) -> float:
+    z = quads.corners_m[..., 2]
+    return 0.0 if z.size == 0 or np.abs(z).max() < 300.0 else float(np.round(np.median(z)))
+
+
+def _box(
+    polygon_m: Doubles, origin: Doubles, cell_m: float, shape: tuple[int, ...], margin: int
+) -> tuple[slice, slice, Doubles, Doubles] | None:
+    """Cells around a polygon and the coordinates of their centres, or None outside the raster."""
+    low = np.floor((polygon_m[:, :2].min(axis=0) - origin) / cell_m).astype(int) - margin
+    high = np.ceil((polygon_m[:, :2].max(axis=0) - origin) / cell_m).astype(int) + margin
+    low, high = np.maximum(low, 0), np.minimum(high, shape[-2:])
+    if np.any(high <= low):
+        return None
+    x, y = (origin[k] + (np.arange(low[k], high[k]) + 0.5) * cell_m for k in range(2))
+    return slice(low[0], high[0]), slice(low[1], high[1]), x, y
+
+
+def _close_junctions(
+    road_map: RoadMap, origin: Doubles, cell_m: float, flags: NDArray[np.uint8], height: NDArray[np.int16]
+) -> None:
+    """Fill the slivers that the lanes of a junction leave between them, and flag all its asphalt."""
+    from scipy import ndimage
+
+    reach = max(1, int(round(HOLE_M / cell_m)))
+    span = np.arange(-reach, reach + 1)
+    disc = span[:, None] ** 2 + span[None] ** 2 <= reach * reach + 1
+    for junction in road_map.junctions:
+        box = _box(junction.polygon_m, origin, cell_m, flags.shape, 4 * reach)
+        if box is None or len(junction.polygon_m) < 3:
+            continue
+        i, j, x, y = box
+        area = paint.inside(junction.polygon_m, x, y)
+        for level in range(len(flags)):
+            part, tall = flags[level, i, j], height[level, i, j]
+            own = area & (part & JUNCTION > 0)
+            if not own.any():
+                continue
+            asphalt = part & ROAD > 0
+            holes = ndimage.binary_closing(np.pad(asphalt, reach), disc)[reach:-reach, reach:-reach] & ~asphalt & area
+            if holes.any():
+                nearest = ndimage.distance_transform_edt(~asphalt, return_distances=False, return_indices=True)
+                tall[holes] = tall[nearest[0][holes], nearest[1][holes]]
+                part[holes] = ROAD
+                asphalt |= holes
+            part[area & asphalt] |= JUNCTION
+
+
+def _add_crosswalks(
+    road_map: RoadMap,
+    origin: Doubles,
+    cell_m: float,
+    base_m: float,
+    flags: NDArray[np.uint8],
+    height: NDArray[np.int16],
+) -> None:
+    for crosswalk in road_map.crosswalks:
+        box = _box(crosswalk.polygon_m, origin, cell_m, flags.shape, 1)
+        if box is None or len(crosswalk.polygon_m) < 3:
+            continue
+        i, j, x, y = box
+        area = paint.inside(crosswalk.polygon_m, x, y)
+        z_cm = (float(crosswalk.polygon_m[:, 2].mean()) - base_m) * 100.0
+        for level in range(len(flags)):
+            part = flags[level, i, j]
+            near = np.abs(height[level, i, j] - z_cm) < 100.0 * paint.OVERPASS_M / 2
+            part[area & near & (part & ROAD > 0)] |= CROSSWALK
+
+
+def crop_static(
+    raster: RoadRaster | None, world_se3_anchor: Doubles, grid: GridSpec, route_xy_m: Doubles | None
+) -> Floats:
+    """[len(STATIC_CHANNELS), X, Y] what the map and the route say about each voxel column, seen from the anchor.
+
+    The anchor stands upright. Fractions count s x s sub-points a column, s = voxel / cell. Of two levels the one
+    nearer to the anchor's height counts; surfaces outside the grid's z range are not there at all.
+    """
+    x, y, z = grid.shape
+    out = np.zeros((len(STATIC_CHANNELS), x, y), np.float32)
+    c, s, tx, ty, tz = _upright(world_se3_anchor)
+    if raster is not None:
+        sub = max(1, int(round(max(grid.voxel_m[:2]) / raster.cell_m)))
+        low = grid.origin_m[2]
+        compiled(_crop_kernel)(
+            raster.flags, raster.height_cm, float(raster.origin_m[0]), float(raster.origin_m[1]), float(raster.cell_m),
+            c, s, tx, ty, tz - raster.z0_m, grid.origin_m[0], grid.origin_m[1], grid.voxel_m[0], grid.voxel_m[1],
+            low, low + z * grid.voxel_m[2], sub, out,
+        )  # fmt: skip
+    if route_xy_m is not None and len(route_xy_m) > 1:
+        route = np.asarray(route_xy_m, np.float64)[:, :2] - (tx, ty)
+        local = np.stack([route[:, 0] * c + route[:, 1] * s, route[:, 1] * c - route[:, 0] * s], axis=1)
+        compiled(_route_kernel)(
+            local, grid.origin_m[0], grid.origin_m[1], grid.voxel_m[0], grid.voxel_m[1], ROUTE_HALF_WIDTH_M, out[5]
+        )
+    return out
+
+
+def _upright(world_se3_anchor: Doubles) -> tuple[float, float, float, float, float]:
+    """cos yaw, sin yaw, x, y, z of a pose, its pitch and roll left out."""
+    m = world_se3_anchor
+    norm = float(np.hypot(m[0, 0], m[1, 0]))
+    return float(m[0, 0]) / norm, float(m[1, 0]) / norm, float(m[0, 3]), float(m[1, 3]), float(m[2, 3])
+
+
+def _crop_kernel(
+    flags, height_cm, ox, oy, cell, c, s, tx, ty, tz, gx, gy, vx, vy, z_low, z_high, sub, out
+):  # type: ignore[no-untyped-def]
+    levels, nx, ny = flags.shape
+    share = np.float32(1.0) / np.float32(sub * sub)
+    for i in range(out.shape[1]):
+        for j in range(out.shape[2]):
+            road, marking, junction, sidewalk, crosswalk, mapped, total = 0, 0, 0, 0, 0, 0, 0.0
+            for a in range(sub):
+                lx = gx + (i + (a + 0.5) / sub) * vx
+                for b in range(sub):
+                    ly = gy + (j + (b + 0.5) / sub) * vy
+                    p = int(np.floor((c * lx - s * ly + tx - ox) / cell))
+                    q = int(np.floor((s * lx + c * ly + ty - oy) / cell))
+                    if p < 0 or q < 0 or p >= nx or q >= ny:
+                        continue
+                    best, bits = 1e9, 0
+                    for level in range(levels):
+                        if flags[level, p, q] != 0:
+                            up = height_cm[level, p, q] * 0.01 - tz
+                            if z_low <= up < z_high and abs(up) < abs(best):
+                                best, bits = up, flags[level, p, q]
+                    if bits == 0:
+                        continue
+                    mapped += 1
+                    total += best
+                    road += bits & 1
+                    marking += (bits >> 1) & 1
+                    junction += (bits >> 2) & 1
+                    sidewalk += (bits >> 3) & 1
+                    crosswalk += (bits >> 4) & 1
+            if mapped > 0:
+                out[0, i, j] = np.float32(road) * share
+                out[1, i, j] = np.float32(marking) * share
+                out[2, i, j] = np.float32(junction) * share
+                out[3, i, j] = np.float32(sidewalk) * share
+                out[4, i, j] = np.float32(crosswalk) * share
+                out[6, i, j] = np.float32(total / mapped / HEIGHT_SCALE_M)
+
+
+def _route_kernel(route, gx, gy, vx, vy, half_width, out):  # type: ignore[no-untyped-def]
+    nx, ny = out.shape
+    reach = half_width + vx
+    for n in range(route.shape[0] - 1):
+        ax, ay, bx, by = route[n, 0], route[n, 1], route[n + 1, 0], route[n + 1, 1]
+        i0 = max(0, int(np.floor(min(max((min(ax, bx) - reach - gx) / vx, -1.0), nx + 1.0))))
+        i1 = min(nx, int(np.ceil(min(max((max(ax, bx) + reach - gx) / vx, -1.0), nx + 1.0))))
+        j0 = max(0, int(np.floor(min(max((min(ay, by) - reach - gy) / vy, -1.0), ny + 1.0))))
+        j1 = min(ny, int(np.ceil(min(max((max(ay, by) + reach - gy) / vy, -1.0), ny + 1.0))))
+        if i1 <= i0 or j1 <= j0:
+            continue
+        dx, dy = bx - ax, by - ay
+        length2 = dx * dx + dy * dy
+        for i in range(i0, i1):
+            x = gx + (i + 0.5) * vx - ax
+            for j in range(j0, j1):
+                y = gy + (j + 0.5) * vy - ay
+                along = 0.0
+                if length2 > 0.0:
+                    along = min(max((x * dx + y * dy) / length2, 0.0), 1.0)
+                ex, ey = x - along * dx, y - along * dy
+                cover = (half_width + 0.5 * vx - np.sqrt(ex * ex + ey * ey)) / vx
+                value = np.float32(min(max(cover, 0.0), 1.0))
+                if value > out[i, j]:
+                    out[i, j] = value
+
+
+def draw_agents(agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec) -> Floats:
+    """[T, len(AGENT_CHANNELS), X, Y] footprints of the agents (the ego is none), seen from the anchor.
+
+    Class channels hold the covered fraction of a column; heading (relative to the anchor) and speed are those of the
+    agent that covers most of it. Agents whose ground lies outside the grid's z range are not drawn.
+    """
+    x, y, z = grid.shape
+    n, frames = agents.valid.shape
+    out = np.zeros((frames, len(AGENT_CHANNELS), x, y), np.float32)
+    if n == 0:
+        return out
+    c, s, tx, ty, tz = _upright(world_se3_anchor)
+    dx, dy = agents.pose[..., 0] - tx, agents.pose[..., 1] - ty
+    cos, sin = np.cos(agents.pose[..., 2]), np.sin(agents.pose[..., 2])
+    placed = np.stack([c * dx + s * dy, c * dy - s * dx, cos * c + sin * s, sin * c - cos * s], axis=-1)
+    up = agents.z_m - tz
+    shown = agents.valid & (up >= grid.origin_m[2]) & (up < grid.origin_m[2] + z * grid.voxel_m[2])
+    shown &= np.isfinite(placed).all(axis=-1)
+    channel = np.array([_CHANNEL_OF.get(int(k), -1) for k in agents.class_id], np.int64)
+    compiled(_agents_kernel)(
+        placed, shown, channel, agents.size_m.astype(np.float64) / 2, agents.speed_mps.astype(np.float64),
+        grid.origin_m[0], grid.origin_m[1], grid.voxel_m[0], grid.voxel_m[1], AGENT_SUBPOINTS, out,
+    )  # fmt: skip
+    return out
+
+
+def _agents_kernel(placed, shown, channel, half, speed, gx, gy, vx, vy, sub, out):  # type: ignore[no-untyped-def]
+    frames, _, nx, ny = out.shape
+    most = np.zeros((nx, ny), np.int64)
+    for t in range(frames):
+        most[:, :] = 0
+        for n in range(placed.shape[0]):
+            if not shown[n, t] or channel[n] < 0:
+                continue
+            px, py, cos, sin = placed[n, t, 0], placed[n, t, 1], placed[n, t, 2], placed[n, t, 3]
+            reach = np.sqrt(half[n, 0] * half[n, 0] + half[n, 1] * half[n, 1])
+            if px + reach < gx or py + reach < gy or px - reach > gx + nx * vx or py - reach > gy + ny * vy:
+                continue
+            i0, i1 = max(0, int(np.floor((px - reach - gx) / vx))), min(nx, int(np.floor((px + reach - gx) / vx)) + 1)
+            j0, j1 = max(0, int(np.floor((py - reach - gy) / vy))), min(ny, int(np.floor((py + reach - gy) / vy)) + 1)
+            for i in range(i0, i1):
+                for j in range(j0, j1):
+                    count = 0
+                    for a in range(sub):
+                        x = gx + (i + (a + 0.5) / sub) * vx - px
+                        for b in range(sub):
+                            y = gy + (j + (b + 0.5) / sub) * vy - py
+                            if abs(cos * x + sin * y) <= half[n, 0] and abs(cos * y - sin * x) <= half[n, 1]:
+                                count += 1
+                    if count == 0:
+                        continue
+                    value = np.float32(count) / np.float32(sub * sub)
+                    if value > out[t, channel[n], i, j]:
+                        out[t, channel[n], i, j] = value
+                    if count > most[i, j]:
+                        most[i, j] = count
+                        out[t, 3, i, j] = np.float32(cos)
+                        out[t, 4, i, j] = np.float32(sin)
+                        out[t, 5, i, j] = np.float32(speed[n, t] / SPEED_SCALE_MPS)
