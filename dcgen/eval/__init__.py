@@ -1,0 +1,1 @@
+"""Figures of merit for reconstructed and generated scenes. Reads types alone."""

@@ -1,0 +1,1 @@
+"""The autoencoder: labels to latents and back."""
