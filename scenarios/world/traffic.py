@@ -1,0 +1,197 @@
+"""Traffic on a map, simulated by SUMO in a process of its own. N agent, T frame; world frame, box centres."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcgen.errors import WorldError
+from dcgen.types import AgentTracks, Floats, Semantics
+
+FORMAT = "dcgen-traffic-1"
+KINDS = ("car", "van", "truck", "bus", "motorcycle", "bicycle", "pedestrian")
+CLASS_OF_KIND = {
+    **dict.fromkeys(("car", "van", "truck", "bus", "motorcycle"), Semantics.VEHICLE),
+    "bicycle": Semantics.BICYCLE,
+    "pedestrian": Semantics.PEDESTRIAN,
+}
+_DTYPES = {
+    "id": np.int64, "kind": np.uint8, "class_id": np.uint8, "size_m": np.float32, "pose": np.float32,
+    "z_m": np.float32, "speed_mps": np.float32, "valid": np.bool_,
+}
+
+
+@dataclass(frozen=True)
+class TrafficLog:
+    """Every road user of a simulation. Poses are of the box centre; z is SUMO's height of the road below."""
+
+    dt_s: float
+    id: NDArray[np.int64]  # [N]
+    kind: NDArray[np.uint8]  # [N] index into KINDS
+    class_id: NDArray[np.uint8]  # [N]
+    size_m: Floats  # [N, 3] length, width, height
+    pose: Floats  # [N, T, 3] x, y, yaw
+    z_m: Floats  # [N, T]
+    speed_mps: Floats  # [N, T]
+    valid: NDArray[np.bool_]  # [N, T]
+
+    def __post_init__(self) -> None:
+        n, t = self.valid.shape
+        want = {
+            "id": (n,), "kind": (n,), "class_id": (n,), "size_m": (n, 3),
+            "pose": (n, t, 3), "z_m": (n, t), "speed_mps": (n, t),
+        }
+        for name, shape in want.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"traffic.{name} needs shape {shape}, got {getattr(self, name).shape}")
+        if not 0 < self.dt_s < float("inf"):
+            raise ValueError(f"traffic.dt_s needs a positive time, got {self.dt_s}")
+
+    @property
+    def frames(self) -> int:
+        return self.valid.shape[1]
+
+    def kind_names(self) -> list[str]:
+        """[N] names out of KINDS."""
+        return [KINDS[code] for code in self.kind]
+
+    def window(
+        self,
+        start_frame: int,
+        frames: int,
+        stride: int = 1,
+        centre_m: tuple[float, float] | None = None,
+        radius_m: float | None = None,
+    ) -> AgentTracks:
+        """Agents over frames start, start + stride, ...; z_m is zero, for the caller knows the ground.
+
+        With a centre and a radius only those agents are kept that come that near in some frame.
+        """
+        stop = start_frame + (frames - 1) * stride + 1
+        if start_frame < 0 or frames < 1 or stride < 1 or stop > self.frames:
+            raise ValueError(f"frames {start_frame}..{stop - 1} by {stride} leave the log of {self.frames} frames")
+        cut = slice(start_frame, stop, stride)
+        near = self.valid[:, cut]
+        if centre_m is not None and radius_m is not None:
+            xy = self.pose[:, cut, :2]
+            near = near & (np.abs(xy - np.asarray(centre_m, np.float32)) <= radius_m).all(axis=2)
+        keep = np.flatnonzero(near.any(axis=1))
+        if centre_m is not None and radius_m is not None and len(keep):
+            offset = self.pose[keep, cut, :2] - np.asarray(centre_m, np.float32)
+            inside = (np.einsum("ntc,ntc->nt", offset, offset) <= radius_m**2) & self.valid[keep, cut]
+            keep = keep[inside.any(axis=1)]
+        return AgentTracks(
+            self.id[keep],
+            self.class_id[keep],
+            self.size_m[keep],
+            self.pose[keep, cut].astype(np.float64),
+            np.zeros((len(keep), frames), np.float32),
+            self.speed_mps[keep, cut],
+            self.valid[keep, cut],
+        )
+
+
+def save_traffic(log: TrafficLog, path: Path) -> None:
+    """Write the log as a compressed .npz, whole or not at all."""
+    path = Path(path)
+    arrays = {name: np.ascontiguousarray(getattr(log, name)) for name in _DTYPES}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, format=np.array(FORMAT), dt_s=np.array(log.dt_s), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise WorldError(f"{path}: cannot write the traffic log: {error.strerror or error}") from error
+
+
+def load_traffic(path: Path) -> TrafficLog:
+    """Read a log back. Raises WorldError for anything that is not one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["format"]) != FORMAT:
+                raise WorldError(f"{path}: format {file['format']} is not {FORMAT}; simulate the traffic again")
+            arrays = {name: file[name] for name in _DTYPES}
+            dt_s = float(file["dt_s"])
+        for name, dtype in _DTYPES.items():
+            if arrays[name].dtype != dtype:
+                raise WorldError(f"{path}: {name} is {arrays[name].dtype}, not {np.dtype(dtype)}")
+        return TrafficLog(dt_s, **arrays)
+    except WorldError:
+        raise
+    except FileNotFoundError:
+        raise WorldError(f"{path}: no such traffic log; simulate the traffic first") from None
+    except Exception as error:  # zipfile, zlib and numpy each raise their own on a damaged file
+        raise WorldError(f"{path}: not a traffic log ({type(error).__name__}); simulate the traffic again") from error
+
+
+@dataclass(frozen=True)
+class TrafficPlan:
+    """What to simulate; counts of None follow from the length of the lanes."""
+
+    map_path: str
+    seed: int
+    seconds: float
+    dt_s: float = 0.1
+    vehicles: int | None = None
+    pedestrians: int | None = None
+    bicycles: int | None = None
+    warmup_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.dt_s <= 1 or not self.seconds >= self.dt_s or not 0 <= self.warmup_s < float("inf"):
+            raise ValueError(f"traffic of {self.seconds} s at {self.dt_s} s after {self.warmup_s} s cannot be simulated")
+        for name in ("vehicles", "pedestrians", "bicycles"):
+            count = getattr(self, name)
+            if count is not None and count < 0:
+                raise ValueError(f"traffic.{name} cannot be negative, got {count}")
+
+
+def simulate(
+    map_path: Path,
+    seed: int,
+    seconds: float,
+    dt_s: float = 0.1,
+    vehicles: int | None = None,
+    pedestrians: int | None = None,
+    bicycles: int | None = None,
+    warmup_s: float = 60.0,
+) -> TrafficLog:
+    """Simulate traffic on an OpenDRIVE map; the same arguments give the same log.
+
+    libsumo keeps its state in globals and may take its process down, so it runs in a child. Raises MissingExtra
+    without SUMO, MapError for a map that netconvert refuses, WorldError where the simulation fails.
+    """
+    from scenarios.world.sumo_net import convert_map
+
+    plan = TrafficPlan(str(map_path), seed, seconds, dt_s, vehicles, pedestrians, bicycles, warmup_s)
+    with tempfile.TemporaryDirectory(prefix="dcgen-traffic-") as name:
+        folder = Path(name)
+        net = convert_map(Path(map_path), folder)
+        request = folder / "plan.json"
+        request.write_text(json.dumps({field.name: getattr(plan, field.name) for field in fields(plan)}))
+        out = folder / "traffic.npz"
+        root = Path(__file__).resolve().parents[2]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+        command = [sys.executable, "-m", "scenarios.world.sumo_run", str(net), str(request), str(out)]
+        limit_s = 120 + 4 * (seconds + warmup_s)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=environment, timeout=limit_s, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise WorldError(f"{map_path}: the traffic simulation did not finish within {limit_s:.0f} s") from None
+        if done.returncode != 0 or not out.exists():
+            reason = (done.stderr.strip().splitlines() or [f"it died with code {done.returncode}"])[-1]
+            raise WorldError(f"{map_path}: the traffic simulation failed: {reason}")
+        return load_traffic(out)
