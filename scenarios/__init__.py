@@ -1,0 +1,1 @@
+"""Files in, conditions out: maps, routes, agents and scenario files, without torch."""
