@@ -1,0 +1,205 @@
+"""Occupancy labels cut from a town's columns and from road users. T frame, X/Y/Z voxel, L level, S span, N agent.
+
+The static world of an anchored clip is cut once; agents are stamped on it frame by frame. The law: a voxel column
+has at most one surface voxel; obstacles fill voxels strictly above it that they cover to a quarter or more of the
+height, when their weighted count of 0.2 m sub-cells beats the free ones. Heights and votes are integers, so that the
+numba kernels (kernels.py) and their numpy twins (kernels_numpy.py) agree bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcgen.types import MOVING_MPS, AgentTracks, Doubles, GridSpec, Labels, Semantics
+from scenarios.paint import compiled
+from scenarios.world import kernels, kernels_numpy
+from scenarios.world.tile import TownTile
+
+FREE_WEIGHT = 2
+# What a sub-cell of a class counts for against FREE_WEIGHT for a free one: rare and thin classes win.
+WEIGHTS = np.zeros(len(Semantics), np.int64)
+WEIGHTS[Semantics.BUILDING] = 3
+WEIGHTS[Semantics.VEGETATION] = 7
+WEIGHTS[Semantics.VEHICLE] = 6
+WEIGHTS[Semantics.OTHER] = 8
+WEIGHTS[Semantics.BARRIER] = 10
+WEIGHTS[Semantics.PEDESTRIAN] = 8
+WEIGHTS[Semantics.BICYCLE] = 8
+WEIGHTS[Semantics.POLE] = 64
+# Surfaces in the order in which ties are settled.
+SURFACE_ORDER = np.array([Semantics.ROAD, Semantics.SIDEWALK, Semantics.GROUND], np.uint8)
+DECK_CM = 80  # thickness of a deck seen from below
+CAR_HEIGHT_M = 1.95  # lower and longer than 3 m: hull and cabin; everything else is a box
+STAMP_ORDER = {Semantics.VEHICLE: 0, Semantics.BICYCLE: 1, Semantics.PEDESTRIAN: 2}
+
+
+@dataclass(frozen=True)
+class StaticCut:
+    """The world without agents: labels [X, Y, Z] and the surface voxel's layer [X, Y] (-1 below, Z above the grid)."""
+
+    labels: Labels
+    surface_k: NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """labels [T, X, Y, Z] and the voxels of agents faster than MOVING_MPS [T, X, Y, Z]."""
+
+    labels: Labels
+    moving: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Positions of sub-cells along the grid's own axes: u_m [X * s], v_m [Y * s], and s itself."""
+
+    u_m: Doubles
+    v_m: Doubles
+    sub: int
+
+
+@cache
+def _steps(grid: GridSpec, cell_m: float) -> _Steps:
+    sub = max(1, int(round(min(grid.voxel_m[0], grid.voxel_m[1]) / cell_m)))
+    u, v = (
+        grid.origin_m[axis] + (np.arange(grid.shape[axis] * sub) + 0.5) * (grid.voxel_m[axis] / sub) for axis in (0, 1)
+    )
+    return _Steps(u, v, sub)
+
+
+def _millimetres(metres: float) -> int:
+    return int(round(metres * 1000))
+
+
+def cut_static(tile: TownTile, world_se3_anchor: Doubles, grid: GridSpec, fast: bool = True) -> StaticCut:
+    """The static world in a grid at an upright pose [4, 4]. fast picks the numba kernel, else the numpy twin."""
+    steps = _steps(grid, tile.cell_m)
+    cos, sin = float(world_se3_anchor[0, 0]), float(world_se3_anchor[1, 0])
+    anchor_mm = _millimetres(float(world_se3_anchor[2, 3]) - tile.z0_m)
+    at = [(float(world_se3_anchor[axis, 3]) - tile.origin_m[axis]) / tile.cell_m for axis in (0, 1)]
+    cells = 1.0 / tile.cell_m
+    arguments: tuple[Any, ...] = (
+        tile.surface_class,
+        tile.surface_cm,
+        tile.span_class,
+        tile.span_lo_cm,
+        tile.span_hi_cm,
+        steps.u_m * (cos * cells) + at[0],
+        steps.u_m * (sin * cells) + at[1],
+        steps.v_m * (-sin * cells),
+        steps.v_m * (cos * cells),
+        steps.sub,
+        anchor_mm,
+        anchor_mm + _millimetres(grid.origin_m[2]),
+        _millimetres(grid.voxel_m[2]),
+        WEIGHTS,
+        FREE_WEIGHT,
+        SURFACE_ORDER,
+        DECK_CM * 10,
+        int(Semantics.OTHER),
+    )
+    labels = np.zeros(grid.shape, np.uint8)
+    surface_k = np.empty(grid.shape[:2], np.int16)
+    run = compiled(kernels.static_columns) if fast else kernels_numpy.static_columns
+    run(*arguments, labels, surface_k)
+    return StaticCut(labels, surface_k)
+
+
+def stamp_agents(
+    static: StaticCut, agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec, fast: bool = True
+) -> Cut:
+    """The static world with the agents of each frame on it."""
+    frames = agents.valid.shape[1]
+    labels = np.broadcast_to(static.labels, (frames, *grid.shape)).copy()
+    moving = np.zeros(labels.shape, np.bool_)
+    boxes = _boxes(agents, world_se3_anchor, grid)
+    if len(boxes.frame):
+        steps = _steps(grid, 0.2)
+        run = compiled(kernels.agent_boxes) if fast else kernels_numpy.agent_boxes
+        run(
+            boxes.frame,
+            boxes.class_id,
+            boxes.moving,
+            boxes.shape_m,
+            boxes.heights_mm,
+            steps.u_m,
+            steps.v_m,
+            steps.sub,
+            _millimetres(grid.voxel_m[2]),
+            WEIGHTS,
+            FREE_WEIGHT,
+            static.surface_k,
+            labels,
+            moving,
+        )
+    return Cut(labels, moving)
+
+
+def cut_clip(
+    tile: TownTile, agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec, fast: bool = True
+) -> Cut:
+    """All frames of the agents in ONE grid that stands still at the anchor pose."""
+    return stamp_agents(cut_static(tile, world_se3_anchor, grid, fast), agents, world_se3_anchor, grid, fast)
+
+
+def cut_frame(
+    tile: TownTile, agents: AgentTracks, frame: int, world_se3_ego: Doubles, grid: GridSpec, fast: bool = True
+) -> Cut:
+    """One frame [1, X, Y, Z] in the grid of an ego pose."""
+    return cut_clip(tile, agents.frames(frame, frame + 1), world_se3_ego, grid, fast)
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """Agent boxes B in the grid's frame, in stamping order."""
+
+    frame: NDArray[np.int64]  # [B]
+    class_id: NDArray[np.uint8]  # [B]
+    moving: NDArray[np.bool_]  # [B]
+    shape_m: Doubles  # [B, 8] x, y, cos, sin, half length, half width, cabin's rear end, cabin's front end
+    heights_mm: NDArray[np.int64]  # [B, 3] bottom, top of the hull, top of the cabin, from the grid's floor
+
+
+def _boxes(agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec) -> _Boxes:
+    cos, sin = world_se3_anchor[0, 0], world_se3_anchor[1, 0]
+    dx = agents.pose[..., 0] - world_se3_anchor[0, 3]
+    dy = agents.pose[..., 1] - world_se3_anchor[1, 3]
+    x, y = cos * dx + sin * dy, cos * dy - sin * dx
+    reach = 0.5 * np.hypot(agents.size_m[:, 0], agents.size_m[:, 1])[:, None]
+    low, extent = grid.origin_m, grid.extent_m
+    near = agents.valid & (x > low[0] - reach) & (x < low[0] + extent[0] + reach)
+    near &= (y > low[1] - reach) & (y < low[1] + extent[1] + reach)
+    n, t = np.nonzero(near)
+    rank = np.array([STAMP_ORDER.get(Semantics(int(c)), 0) for c in agents.class_id], np.int64)
+    order = np.lexsort((n, rank[n], t)) if len(n) else np.zeros(0, np.intp)
+    n, t = n[order], t[order]
+    yaw = agents.pose[n, t, 2] - np.arctan2(sin, cos)
+    length, width, height = (agents.size_m[n, axis].astype(np.float64) for axis in range(3))
+    car = (agents.class_id[n] == Semantics.VEHICLE) & (height < CAR_HEIGHT_M) & (length > 3.0)
+    shape = np.stack(
+        [
+            x[n, t],
+            y[n, t],
+            np.cos(yaw),
+            np.sin(yaw),
+            length / 2,
+            width / 2,
+            np.where(car, -0.33 * length, -length),
+            np.where(car, 0.22 * length, length),
+        ],
+        axis=1,
+    )
+    bottom = agents.z_m[n, t] - world_se3_anchor[2, 3] - grid.origin_m[2]
+    heights = np.stack([bottom, bottom + height * np.where(car, 0.6, 1.0), bottom + height], axis=1)
+    return _Boxes(
+        t.astype(np.int64),
+        agents.class_id[n],
+        agents.speed_mps[n, t] > MOVING_MPS,
+        shape,
+        np.round(heights * 1000).astype(np.int64),
+    )
