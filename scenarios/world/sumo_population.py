@@ -9,6 +9,9 @@ import numpy as np
 
 from scenarios.world.traffic import TrafficPlan
 
+TRIP_M = 600.0
+CROWD_AVERSION = 6.0
+BICYCLE_ROAD_MPS = 18.0
 JAM_S = 100.0  # a vehicle that stands longer than this is taken out and another put in
 LATERAL_MPS2 = 3.0
 # kind: vClass, share, length, width, height (each from, to), top speed m/s
@@ -54,6 +57,7 @@ class Roads:
 
     def __init__(self, sumo: Any) -> None:
         self.length: dict[str, float] = {}
+        self.speed: dict[str, float] = {}
         self.lanes: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
         for lane in sumo.lane.getIDList():
             edge = sumo.lane.getEdgeID(lane)
@@ -66,26 +70,30 @@ class Roads:
             )
             self.lanes.setdefault(edge, []).append((lane, classes))
             self.length[edge] = sumo.lane.getLength(lane)
+            self.speed[edge] = max(self.speed.get(edge, 0.0), sumo.lane.getMaxSpeed(lane) if "car" in classes else 0.0)
         self._links = {lane: sumo.lane.getLinks(lane) for rows in self.lanes.values() for lane, _ in rows}
         self._edge_of = {lane: edge for edge, rows in self.lanes.items() for lane, _ in rows}
 
-    def reachable(self, kind: str) -> list[str]:
-        """Edges of the largest strongly connected component for this kind, sorted."""
-        graph = nx.DiGraph()
+    def reachable(self, kind: str, slower_than_mps: float = float("inf")) -> nx.DiGraph[str]:
+        """The largest strongly connected component of the edges for this kind; perhaps empty."""
+        graph: nx.DiGraph[str] = nx.DiGraph()
         for edge, rows in self.lanes.items():
+            if self.speed[edge] >= slower_than_mps:
+                continue
             for lane, classes in rows:
                 if kind not in classes:
                     continue
                 graph.add_node(edge)
                 for link in self._links[lane]:
                     target = self._edge_of.get(link[0])
-                    if target is not None and any(kind in cs for _, cs in self.lanes[target]):
+                    if target is not None and self._open(target, kind, slower_than_mps):
                         graph.add_edge(edge, target)
-        parts = list(nx.strongly_connected_components(graph))
-        if not parts:
-            return []
-        best = max(parts, key=lambda part: (sum(self.length[e] for e in part), min(part)))
-        return sorted(best) if len(best) > 1 else []
+        parts = [part for part in nx.strongly_connected_components(graph) if len(part) > 1]
+        best = max(parts, key=lambda part: (sum(self.length[e] for e in part), min(part)), default=set())
+        return graph.subgraph(best).copy()
+
+    def _open(self, edge: str, kind: str, slower_than_mps: float) -> bool:
+        return self.speed[edge] < slower_than_mps and any(kind in classes for _, classes in self.lanes[edge])
 
     def walkable(self) -> list[str]:
         """Edges with a sidewalk, sorted."""
@@ -97,7 +105,7 @@ class Roads:
 
 def tame_curves(sumo: Any, roads: Roads) -> None:
     """Limit the speed on edges that bend: lateral acceleration stays comfortable."""
-    for edge, rows in roads.lanes.items():
+    for rows in roads.lanes.values():
         shape = np.array(sumo.lane.getShape(rows[-1][0]))[:, :2]
         step = np.diff(shape, axis=0)
         length = np.hypot(*step.T)
@@ -122,8 +130,10 @@ class Population:
         self.sumo, self.plan, self.rng = sumo, plan, rng
         self.roads = Roads(sumo)
         tame_curves(sumo, self.roads)
-        self.edges = {kind: self.roads.reachable(kind) for kind in _KINDS if kind != "pedestrian"}
-        self.edges["bicycle"] = [e for e in self.edges["bicycle"] if self._slow(e)]
+        motors = [kind for kind in _KINDS if kind not in ("pedestrian", "bicycle")]
+        self.graphs = {kind: self.roads.reachable(kind) for kind in motors}
+        self.graphs["bicycle"] = self.roads.reachable("bicycle", slower_than_mps=BICYCLE_ROAD_MPS)
+        self.edges = {kind: sorted(graph) for kind, graph in self.graphs.items()}
         self.sidewalks = self.roads.walkable()
         self.vehicle_metres = self.roads.lane_metres("car", self.edges["car"])
         self.sidewalk_metres = self.roads.lane_metres("pedestrian", self.sidewalks)
@@ -131,13 +141,10 @@ class Population:
         self.kind_of: dict[str, str] = {}
         self.removed = 0
 
-    def _slow(self, edge: str) -> bool:
-        return min(self.sumo.lane.getMaxSpeed(lane) for lane, cs in self.roads.lanes[edge] if "bicycle" in cs) < 18.0
-
     def counts(self) -> dict[str, int]:
         """How many motor vehicles, bicycles and pedestrians to keep."""
         plan = self.plan
-        vehicles = min(320, round(self.vehicle_metres / 52)) if plan.vehicles is None else plan.vehicles
+        vehicles = min(320, round(self.vehicle_metres / 60)) if plan.vehicles is None else plan.vehicles
         bicycles = min(40, round(self.vehicle_metres / 420)) if plan.bicycles is None else plan.bicycles
         pedestrians = min(260, round(self.sidewalk_metres / 40)) if plan.pedestrians is None else plan.pedestrians
         return {
@@ -150,15 +157,18 @@ class Population:
         weight = np.array([max(self.roads.length[e], 1.0) for e in edges])
         return edges[int(self.rng.choice(len(edges), p=weight / weight.sum()))]
 
-    def _route(self, kind: str, start: str, type_id: str) -> list[str]:
-        for _ in range(8):
-            target = self._pick(self.edges[kind])
-            if target == start:
-                continue
-            found = self.sumo.simulation.findRoute(start, target, type_id).edges
-            if len(found) > 1:
-                return list(found)
-        return []
+    def _wander(self, kind: str, start: str, length_m: float) -> list[str]:
+        """Edges after `start`, at least length_m of them; crowded ones are chosen less, which keeps jams short."""
+        graph, path, edge, done = self.graphs[kind], [], start, 0.0
+        while done < length_m:
+            ahead = sorted(graph.successors(edge))
+            lanes = np.array([len(self.roads.lanes[e]) for e in ahead], np.float64)
+            crowd = np.array([self.sumo.edge.getLastStepOccupancy(e) for e in ahead])
+            weight = lanes * np.exp(-CROWD_AVERSION * crowd)
+            edge = ahead[int(self.rng.choice(len(ahead), p=weight / weight.sum()))]
+            path.append(edge)
+            done += self.roads.length[edge]
+        return path
 
     def _draw_kind(self) -> str:
         kinds = [k for k, row in _KINDS.items() if row[1] > 0 and self.edges[k]]
@@ -167,12 +177,8 @@ class Population:
 
     def add_vehicle(self, kind: str) -> None:
         type_id = f"{kind}{self.rng.integers(VARIANTS)}"
-        for _ in range(6):
-            route = self._route(kind, self._pick(self.edges[kind]), type_id)
-            if route:
-                break
-        else:
-            return
+        start = self._pick(self.edges[kind])
+        route = [start, *self._wander(kind, start, TRIP_M)]
         name = f"v{self.counter}"
         self.counter += 1
         self.sumo.route.add(f"r{name}", route)
@@ -217,10 +223,9 @@ class Population:
             alive["bicycle" if kind == "bicycle" else "vehicle"] += 1
             route = sumo.vehicle.getRoute(name)
             index = sumo.vehicle.getRouteIndex(name)
-            if index >= 0 and index >= len(route) - 3:
-                more = self._route(kind, route[-1], sumo.vehicle.getTypeID(name))
-                if more:
-                    sumo.vehicle.setRoute(name, [*route[index:], *more[1:]])
+            left_m = sum(self.roads.length[e] for e in route[max(index, 0) + 1 :])
+            if index >= 0 and left_m < TRIP_M / 2:
+                sumo.vehicle.setRoute(name, [*route[index:], *self._wander(kind, route[-1], TRIP_M)])
         for name in pending - set(on_road):
             alive["bicycle" if self.kind_of[name] == "bicycle" else "vehicle"] += 1
         for name in sumo.person.getIDList():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,9 @@ def centre_track(track: Track, dt_s: float) -> tuple[Doubles, Doubles, Doubles]:
 def split_jumps(track: Track, dt_s: float) -> list[Track]:
     """Cut a track where it leaps, so that no smoothing runs across the leap."""
     xy = np.array(track.rows)[:, :2]
-    leaps = np.flatnonzero(np.hypot(*np.diff(xy, axis=0).T) > JUMP_M * max(1.0, dt_s / 0.1) + 0.0)
+    leaps = np.flatnonzero(np.hypot(*np.diff(xy, axis=0).T) > JUMP_M * max(1.0, dt_s / 0.1))
     edges = [0, *(leaps + 1).tolist(), len(xy)]
-    return [
-        Track(track.kind, track.size_m, track.start + a, track.rows[a:b]) for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    return [Track(track.kind, track.size_m, track.start + a, track.rows[a:b]) for a, b in pairwise(edges)]
 
 
 def assemble(tracks: list[Track], frames: int, dt_s: float) -> TrafficLog:

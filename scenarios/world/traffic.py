@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,14 @@ CLASS_OF_KIND = {
     "pedestrian": Semantics.PEDESTRIAN,
 }
 _DTYPES = {
-    "id": np.int64, "kind": np.uint8, "class_id": np.uint8, "size_m": np.float32, "pose": np.float32,
-    "z_m": np.float32, "speed_mps": np.float32, "valid": np.bool_,
+    "id": np.int64,
+    "kind": np.uint8,
+    "class_id": np.uint8,
+    "size_m": np.float32,
+    "pose": np.float32,
+    "z_m": np.float32,
+    "speed_mps": np.float32,
+    "valid": np.bool_,
 }
 
 
@@ -46,8 +53,13 @@ class TrafficLog:
     def __post_init__(self) -> None:
         n, t = self.valid.shape
         want = {
-            "id": (n,), "kind": (n,), "class_id": (n,), "size_m": (n, 3),
-            "pose": (n, t, 3), "z_m": (n, t), "speed_mps": (n, t),
+            "id": (n,),
+            "kind": (n,),
+            "class_id": (n,),
+            "size_m": (n, 3),
+            "pose": (n, t, 3),
+            "z_m": (n, t),
+            "speed_mps": (n, t),
         }
         for name, shape in want.items():
             if getattr(self, name).shape != shape:
@@ -102,7 +114,7 @@ class TrafficLog:
 def save_traffic(log: TrafficLog, path: Path) -> None:
     """Write the log as a compressed .npz, whole or not at all."""
     path = Path(path)
-    arrays = {name: np.ascontiguousarray(getattr(log, name)) for name in _DTYPES}
+    arrays: dict[str, Any] = {name: getattr(log, name) for name in _DTYPES}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -150,7 +162,7 @@ class TrafficPlan:
 
     def __post_init__(self) -> None:
         if not 0 < self.dt_s <= 1 or not self.seconds >= self.dt_s or not 0 <= self.warmup_s < float("inf"):
-            raise ValueError(f"traffic of {self.seconds} s at {self.dt_s} s after {self.warmup_s} s cannot be simulated")
+            raise ValueError(f"cannot simulate {self.seconds} s at {self.dt_s} s after {self.warmup_s} s")
         for name in ("vehicles", "pedestrians", "bicycles"):
             count = getattr(self, name)
             if count is not None and count < 0:
