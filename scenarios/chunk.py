@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from dcgen.types import UNKNOWN, AgentTracks, Command, Conditions, Doubles, Floats, GridSpec, Labels, pose_matrix
-from dcgen.types import wrap_angle
+from dcgen.types import (
+    UNKNOWN,
+    AgentTracks,
+    Command,
+    Conditions,
+    Doubles,
+    Floats,
+    GridSpec,
+    Labels,
+    pose_matrix,
+    wrap_angle,
+)
 from scenarios.layout import RoadRaster, crop_static, draw_agents
 
 # A junction turn of 12 m radius at 5 m/s yaws 24 degrees a second and at the kerb side more; a motorway bend of

@@ -126,7 +126,7 @@ def _close_junctions(
     """Fill the slivers that the lanes of a junction leave between them, and flag all its asphalt."""
     from scipy import ndimage
 
-    reach = max(1, int(round(HOLE_M / cell_m)))
+    reach = max(1, round(HOLE_M / cell_m))
     span = np.arange(-reach, reach + 1)
     disc = span[:, None] ** 2 + span[None] ** 2 <= reach * reach + 1
     for junction in road_map.junctions:
@@ -183,7 +183,7 @@ def crop_static(
     out = np.zeros((len(STATIC_CHANNELS), x, y), np.float32)
     c, s, tx, ty, tz = _upright(world_se3_anchor)
     if raster is not None:
-        sub = max(1, int(round(max(grid.voxel_m[:2]) / raster.cell_m)))
+        sub = max(1, round(min(grid.voxel_m[:2]) / raster.cell_m))
         low = grid.origin_m[2]
         compiled(_crop_kernel)(
             raster.flags, raster.height_cm, float(raster.origin_m[0]), float(raster.origin_m[1]), float(raster.cell_m),
@@ -206,9 +206,9 @@ def _upright(world_se3_anchor: Doubles) -> tuple[float, float, float, float, flo
     return float(m[0, 0]) / norm, float(m[1, 0]) / norm, float(m[0, 3]), float(m[1, 3]), float(m[2, 3])
 
 
-def _crop_kernel(
+def _crop_kernel(  # type: ignore[no-untyped-def]
     flags, height_cm, ox, oy, cell, c, s, tx, ty, tz, gx, gy, vx, vy, z_low, z_high, sub, out
-):  # type: ignore[no-untyped-def]
+):
     levels, nx, ny = flags.shape
     share = np.float32(1.0) / np.float32(sub * sub)
     for i in range(out.shape[1]):

@@ -1,0 +1,383 @@
+"""The scenario file: what may stand in it, checked strictly, every complaint naming the file and the field.
+
+Lengths are metres, times seconds, speeds m/s, angles degrees. Points are given in a declared frame: `world` is the
+map's right-handed frame (x, y as in its .xodr, yaw counter-clockwise), `carla` CARLA's left-handed one (y and yaw
+turned over), `ego` that of the ego's first pose (x forward, y left).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from dcgen.errors import ScenarioError
+from dcgen.types import GridSpec, carlasc_grid, nano_grid, wide_grid
+from scenarios.yaml_file import parse_yaml, read_text
+
+Frame = Literal["world", "carla", "ego"]
+CommandName = Literal["static", "forward", "left", "right"]
+AgentClass = Literal["vehicle", "car", "van", "truck", "bus", "motorcycle", "bicycle", "pedestrian"]
+Metres = Annotated[float, Field(ge=-1e6, le=1e6)]
+Degrees = Annotated[float, Field(ge=-3600.0, le=3600.0)]
+Seconds = Annotated[float, Field(ge=0.0, le=1e5)]
+Speed = Annotated[float, Field(ge=0.0, le=80.0)]
+Point = Annotated[tuple[Metres, ...], Field(min_length=2, max_length=3)]
+Count = Annotated[int, Field(ge=0, le=2000)]
+Size = Annotated[float, Field(gt=0.0, le=100.0)]
+GRIDS = {"nano": nano_grid, "carlasc": carlasc_grid, "wide": wide_grid}
+DOC = "docs/scenario.md"
+
+
+class Part(BaseModel):
+    """A mapping in the file: unknown keys and values of another type are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Pose(Part):
+    """A place and, where it matters, a direction; without yaw_deg the lane's own is taken."""
+
+    x: Metres
+    y: Metres
+    z: Metres | None = None
+    yaw_deg: Degrees | None = None
+    frame: Frame = "world"
+
+
+class RouteSource(Part):
+    """Keypoints, or one route of a route file."""
+
+    keypoints: Annotated[tuple[Point, ...], Field(min_length=2, max_length=20_000)] | None = None
+    frame: Literal["world", "carla"] | None = None
+    file: str | None = None
+    id: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RouteSource:
+        if (self.keypoints is None) == (self.file is None):
+            raise ValueError("needs either keypoints or file; give one of them")
+        if self.keypoints is not None and self.frame is None:
+            raise ValueError("keypoints need their frame; add `frame: world` or `frame: carla`")
+        if self.keypoints is not None and self.id is not None:
+            raise ValueError("id names a route of a file; remove it or give file")
+        if self.file is not None and self.frame is not None:
+            raise ValueError("a route file is in CARLA's frame already; remove frame")
+        return self
+
+
+class TimedPose(Part):
+    """A pose at a time of the scene."""
+
+    t_s: Seconds
+    x: Metres
+    y: Metres
+    z: Metres | None = None
+    yaw_deg: Degrees | None = None
+
+
+def _in_order(poses: tuple[TimedPose, ...]) -> None:
+    for before, after in pairwise(poses):
+        if after.t_s <= before.t_s:
+            raise ValueError(f"t_s must grow from pose to pose, got {before.t_s:g} and then {after.t_s:g}; sort them")
+
+
+class TrajectorySource(Part):
+    """The ego's own path over time: a file (KITTI poses.txt, CSV t,x,y,yaw), or poses."""
+
+    file: str | None = None
+    poses: Annotated[tuple[TimedPose, ...], Field(min_length=2, max_length=100_000)] | None = None
+    frame: Literal["world", "carla"] = "world"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrajectorySource:
+        if (self.poses is None) == (self.file is None):
+            raise ValueError("needs either poses or file; give one of them")
+        _in_order(self.poses or ())
+        return self
+
+
+class SpeedPoint(Part):
+    """A speed wanted from this distance along the route on."""
+
+    s_m: Annotated[float, Field(ge=0.0, le=1e6)]
+    speed_mps: Speed
+
+
+class Follow(Part):
+    """A vehicle that follows the lanes: placed ahead of the ego, or at a start of its own."""
+
+    start: Pose | None = None
+    ahead_m: Annotated[float, Field(ge=-500.0, le=500.0)] | None = None
+    lane_offset: Annotated[int, Field(ge=-6, le=6)] = 0
+    oncoming: bool = False
+    speed_mps: Speed = 8.0
+    turn: Literal["straight", "left", "right", "random"] = "straight"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Follow:
+        if (self.start is None) == (self.ahead_m is None):
+            raise ValueError("needs either start or ahead_m; give one of them")
+        return self
+
+
+class Agent(Part):
+    """Another road user: keyframes (one alone stands still), or lane following."""
+
+    class_: AgentClass = Field(alias="class")
+    id: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    size_m: tuple[Size, Size, Size] | None = None
+    keyframes: Annotated[tuple[TimedPose, ...], Field(min_length=1, max_length=10_000)] | None = None
+    frame: Frame = "world"
+    follow: Follow | None = None
+
+    @model_validator(mode="after")
+    def _one_motion(self) -> Agent:
+        if (self.keyframes is None) == (self.follow is None):
+            raise ValueError("needs either keyframes or follow; give one of them")
+        if self.follow is not None and self.class_ == "pedestrian":
+            raise ValueError("a pedestrian follows no lanes; give it keyframes")
+        _in_order(self.keyframes or ())
+        return self
+
+
+class Traffic(Part):
+    """A population drawn by seed around the route."""
+
+    vehicles: Count = 0
+    bicycles: Count = 0
+    pedestrians: Count = 0
+    parked: Count = 0
+    radius_m: Annotated[float, Field(gt=0.0, le=1000.0)] = 60.0
+    speed_mps: Speed | None = None
+    walk_mps: Annotated[float, Field(gt=0.0, le=5.0)] = 1.3
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+
+
+class Box(Part):
+    """A box in space, over frames first..last (both included; all of them when not given)."""
+
+    centre: tuple[Metres, Metres, Metres]
+    size: tuple[Size, Size, Size]
+    yaw_deg: Degrees = 0.0
+    frame: Frame = "ego"
+    frames: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
+
+    @model_validator(mode="after")
+    def _frames_in_order(self) -> Box:
+        if self.frames is not None and self.frames[1] < self.frames[0]:
+            raise ValueError(f"frames must be first and last, got {list(self.frames)}; swap them")
+        return self
+
+
+class Inpaint(Part):
+    """What of a scene to make anew: what lies inside (or outside) of boxes and a mask."""
+
+    boxes: tuple[Box, ...] = ()
+    mask: str | None = None
+    regenerate: Literal["inside", "outside"] = "inside"
+
+    @model_validator(mode="after")
+    def _something(self) -> Inpaint:
+        if not self.boxes and self.mask is None:
+            raise ValueError("needs boxes or mask; give at least one")
+        return self
+
+
+class Move(Part):
+    """An agent of the scene put elsewhere: shifted and turned as it drives, or given keyframes."""
+
+    id: int
+    by: tuple[Metres, Metres] | None = None
+    turn_deg: Degrees = 0.0
+    keyframes: Annotated[tuple[TimedPose, ...], Field(min_length=1, max_length=10_000)] | None = None
+    frame: Frame = "ego"
+
+    @model_validator(mode="after")
+    def _one_motion(self) -> Move:
+        if (self.keyframes is None) == (self.by is None):
+            raise ValueError("needs either by or keyframes; give one of them")
+        _in_order(self.keyframes or ())
+        return self
+
+
+class Edit(Part):
+    """Changes to a finished scene: its file, and agents added, moved and removed."""
+
+    scene: str | None = None
+    add: tuple[Agent, ...] = ()
+    move: tuple[Move, ...] = ()
+    remove: tuple[int, ...] = ()
+    margin_m: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0
+
+
+class Outpaint(Part):
+    """A finished scene seen from further along its route: what it shows is kept, the rest made."""
+
+    scene: str
+    along_m: Annotated[float, Field(ge=-200.0, le=200.0)]
+
+
+class Continue(Part):
+    """A scene that goes on where a finished one stops; its last frames are the first of the new one."""
+
+    scene: str
+    given_frames: Annotated[int, Field(ge=1, le=64)] = 2
+
+
+Cells = Annotated[int, Field(ge=1, le=1024)]
+
+
+class Grid(Part):
+    """The voxels of the scene; a model speaks the grid it was trained on."""
+
+    shape: tuple[Cells, Cells, Cells]
+    voxel_m: tuple[Size, Size, Size]
+    origin_m: tuple[Metres, Metres, Metres]
+
+    def spec(self) -> GridSpec:
+        return GridSpec(self.shape, self.voxel_m, self.origin_m)
+
+
+class Scenario(Part):
+    """One scene to be made. Which of the applications it is follows from the fields that are given."""
+
+    map: str | None = None
+    route: RouteSource | None = None
+    start: Pose | None = None
+    goal: Pose | None = None
+    trajectory: TrajectorySource | None = None
+    target_speed_mps: Speed | None = None
+    speed_profile: Annotated[tuple[SpeedPoint, ...], Field(min_length=1, max_length=10_000)] | None = None
+    start_s_m: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
+    frames: Annotated[int, Field(ge=2, le=100_000)] = 16
+    dt_s: Annotated[float, Field(ge=0.02, le=2.0)] = 0.2
+    command: CommandName | None = None
+    agents: Annotated[tuple[Agent, ...], Field(max_length=2000)] = ()
+    traffic: Traffic | None = None
+    edit: Edit | None = None
+    inpaint: Inpaint | None = None
+    outpaint: Outpaint | None = None
+    continue_from: Continue | None = None
+    grid: Grid | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    metadata: dict[str, Any] = {}
+
+    _source: Path | None = PrivateAttr(default=None)
+    _text: str = PrivateAttr(default="")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Scenario:
+        if self.trajectory and (self.route or self.goal or self.target_speed_mps is not None or self.speed_profile):
+            raise ValueError("trajectory already says where the ego is when; remove route, goal and speeds")
+        if self.route and (self.start or self.goal):
+            raise ValueError("route has its own ends; remove start and goal, or the route")
+        if self.goal and not self.start:
+            raise ValueError("goal needs a start; add it")
+        if self.speed_profile and self.target_speed_mps is not None:
+            raise ValueError("give target_speed_mps or speed_profile, not both")
+        places = [point.s_m for point in self.speed_profile or ()]
+        if places != sorted(set(places)):
+            raise ValueError("speed_profile must have growing s_m; sort it")
+        sources = [name for name in ("edit", "outpaint", "continue_from") if getattr(self, name) is not None]
+        if len(sources) > 1:
+            raise ValueError(f"{' and '.join(sources)} exclude each other; keep one")
+        ids = [agent.id for agent in self.agents if agent.id is not None]
+        if len(ids) != len(set(ids)):
+            raise ValueError("two agents have the same id; give each its own")
+        return self
+
+    @property
+    def source(self) -> Path | None:
+        """The file this came from, to name in messages and to start relative paths from."""
+        return self._source
+
+    @property
+    def text(self) -> str:
+        """The file as it was written, or the same meaning as JSON."""
+        return self._text or self.model_dump_json(by_alias=True, exclude_defaults=True)
+
+    @property
+    def grid_spec(self) -> GridSpec:
+        return self.grid.spec() if self.grid else nano_grid()
+
+    def place(self, file: str) -> Path:
+        """A path of the file, seen from the folder of the file."""
+        return Path(file) if self._source is None else self._source.parent / file
+
+
+def load_scenario(path: Path | str) -> Scenario:
+    """Read and check a scenario YAML. Raises ScenarioError with one line for anything wrong in it."""
+    path = Path(path)
+    text = read_text(path)
+    return make_scenario(parse_yaml(text, path), path, text)
+
+
+def make_scenario(data: dict[str, Any], source: Path, text: str = "") -> Scenario:
+    """Check plain values as a scenario; source is named in messages and relative paths start from its folder."""
+    if isinstance(data.get("grid"), str):
+        data = {**data, "grid": _grid_by_name(data["grid"], source)}
+    try:
+        scenario = Scenario.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise ScenarioError(f"{source}: {_complaint(error)}") from None
+    scenario._source, scenario._text = source, text
+    return scenario
+
+
+def _grid_by_name(name: str, source: Path) -> dict[str, Any]:
+    if name not in GRIDS:
+        remedy = f"take {', '.join(GRIDS)} or give shape, voxel_m and origin_m"
+        raise ScenarioError(f"{source}: grid: no grid is called {name!r}; {remedy}")
+    spec = GRIDS[name]()
+    return {"shape": spec.shape, "voxel_m": spec.voxel_m, "origin_m": spec.origin_m}
+
+
+def _complaint(error: ValidationError) -> str:
+    """The first thing wrong, as `field.path: problem; remedy`. Unknown keys first: they explain the rest."""
+    problems = sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
+    first = problems[0]
+    place = ""
+    model: type[BaseModel] = Scenario
+    owner = model
+    for step in first["loc"]:
+        owner = model if isinstance(step, str) else owner
+        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
+        if isinstance(step, str):
+            model = _part_of(model, step) or model
+    if first["type"] == "extra_forbidden":
+        known = [field.alias or name for name, field in owner.model_fields.items()]
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+        return f"{place}: unknown key; {hint}"
+    if first["type"] == "missing":
+        return f"{place}: is missing; add it (see {DOC})"
+    if first["type"] in ("value_error", "assertion_error"):
+        text = first["msg"].removeprefix("Value error, ")
+        return f"{place or 'scenario'}: {text}" if ";" in text else f"{place or 'scenario'}: {text}; see {DOC}"
+    message = first["msg"][:1].lower() + first["msg"][1:]
+    given = first.get("input")
+    shown = "" if isinstance(given, dict | list) else f", got {str(given)[:60]!r}"
+    return f"{place or 'scenario'}: {message}{shown}; see {DOC}"
+
+
+def _part_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The Part that field key of a Part holds, alone, in a list or as an option."""
+    for name, field in model.model_fields.items():
+        if key in (name, field.alias):
+            return _find_part(field.annotation)
+    return None
+
+
+def _find_part(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _find_part(inner)
+        if found is not None:
+            return found
+    return None
