@@ -34,6 +34,7 @@ class LaneRow:
 
 @dataclass(frozen=True)
 class SectionRow:
+    index: int  # its place in the file, as carla counts; sections of no length are left out
     start_s: float
     end_s: float
     lanes: dict[int, LaneRow]
@@ -201,9 +202,9 @@ def _sections(node: Element, length: float, place: str) -> tuple[SectionRow, ...
     nodes = sorted(nodes, key=lambda n: _number(n, "s", place))
     starts = [_number(n, "s", place) for n in nodes]
     rows = []
-    for section, start, end in zip(nodes, starts, [*starts[1:], length], strict=True):
+    for index, (section, start, end) in enumerate(zip(nodes, starts, [*starts[1:], length], strict=True)):
         if min(end, length) - start > SHORTEST_SECTION_M:
-            rows.append(SectionRow(start, min(end, length), _lanes(section, min(end, length) - start, place)))
+            rows.append(SectionRow(index, start, min(end, length), _lanes(section, min(end, length) - start, place)))
     return tuple(rows)
 
 

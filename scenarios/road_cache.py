@@ -14,9 +14,19 @@ from scenarios.roadmap import Crosswalk, Junction, Lane, RoadMap, Signal
 FORMAT = 1
 _POINTS = ("centre_m", "left_m", "right_m", "width_m", "yaw_rad")
 _PLAIN = (
-    "id road_id lane_id kind junction_id speed_limit_mps successors predecessors left_change right_change "
-    "left_marking right_marking"
-).split()
+    "id",
+    "road_id",
+    "lane_id",
+    "kind",
+    "junction_id",
+    "speed_limit_mps",
+    "successors",
+    "predecessors",
+    "left_change",
+    "right_change",
+    "left_marking",
+    "right_marking",
+)
 
 
 def save_map(road_map: RoadMap, path: Path) -> None:
@@ -60,7 +70,8 @@ def load_map(path: Path) -> RoadMap:
     lanes = {}
     for index, row in enumerate(head["lanes"]):
         row["successors"], row["predecessors"] = tuple(row["successors"]), tuple(row["predecessors"])
-        lanes[row["id"]] = Lane(**row, **{key: points[key][index] for key in _POINTS})
+        row.update((key, points[key][index]) for key in _POINTS)
+        lanes[row["id"]] = Lane(**row)
     outlines = _split(arrays["junction_m"], arrays["junction_sizes"])
     x0, y0, x1, y1 = head["bounds_m"]
     return RoadMap(

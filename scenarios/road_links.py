@@ -33,9 +33,9 @@ def link_lanes(odr: OpenDrive, lanes: dict[str, Lane]) -> dict[str, Lane]:
                     follows[one.id].add(two.id)
     _snap(lanes, follows)
     before: dict[str, set[str]] = {key: set() for key in lanes}
-    for key, heads in follows.items():
-        for head in heads:
-            before[head].add(key)
+    for tail_id, head_ids in follows.items():
+        for head_id in head_ids:
+            before[head_id].add(tail_id)
     linked = {}
     for key, lane in lanes.items():
         left, right = _changes(odr, lanes, lane)
@@ -52,24 +52,26 @@ def link_lanes(odr: OpenDrive, lanes: dict[str, Lane]) -> dict[str, Lane]:
 def _touching(odr: OpenDrive) -> Iterator[tuple[End, End]]:
     """Pairs of lane ends that the file says are one place."""
     for road in odr.roads.values():
-        for index, section in enumerate(road.sections):
+        for place, section in enumerate(road.sections):
+            before = road.sections[place - 1] if place > 0 else None
+            after = road.sections[place + 1] if place + 1 < len(road.sections) else None
             for lane in section.lanes.values():
-                here = (road.id, index, lane.id)
-                if index + 1 < len(road.sections) and lane.successor is not None:
-                    yield (here, True), ((road.id, index + 1, lane.successor), False)
-                if index > 0 and lane.predecessor is not None:
-                    yield (here, False), ((road.id, index - 1, lane.predecessor), True)
-                if index + 1 == len(road.sections) and lane.successor is not None:
+                here = (road.id, section.index, lane.id)
+                if lane.successor is not None and after is not None:
+                    yield (here, True), ((road.id, after.index, lane.successor), False)
+                elif lane.successor is not None:
                     yield from _across(odr, here, True, road.successor, lane.successor)
-                if index == 0 and lane.predecessor is not None:
+                if lane.predecessor is not None and before is not None:
+                    yield (here, False), ((road.id, before.index, lane.predecessor), True)
+                elif lane.predecessor is not None:
                     yield from _across(odr, here, False, road.predecessor, lane.predecessor)
     for link in odr.connections:
         incoming, connecting = odr.roads.get(link.incoming), odr.roads.get(link.connecting)
         if incoming is None or connecting is None or not incoming.sections or not connecting.sections:
             continue
-        inner = len(connecting.sections) - 1 if link.at_end else 0
+        inner = connecting.sections[-1 if link.at_end else 0].index
         for outer_end in _junction_ends(incoming, link.junction):
-            outer = len(incoming.sections) - 1 if outer_end else 0
+            outer = incoming.sections[-1 if outer_end else 0].index
             for source, target in link.lanes:
                 yield ((incoming.id, outer, source), outer_end), ((connecting.id, inner, target), link.at_end)
 
@@ -77,7 +79,7 @@ def _touching(odr: OpenDrive) -> Iterator[tuple[End, End]]:
 def _across(odr: OpenDrive, here: LaneKey, end: bool, link: RoadLink | None, lane: int) -> Iterator[tuple[End, End]]:
     other = odr.roads.get(link.id) if link is not None and not link.is_junction else None
     if link is not None and other is not None and other.sections:
-        there = (other.id, len(other.sections) - 1 if link.at_end else 0, lane)
+        there = (other.id, other.sections[-1 if link.at_end else 0].index, lane)
         yield (here, end), (there, link.at_end)
 
 
@@ -114,7 +116,7 @@ def _changes(odr: OpenDrive, lanes: dict[str, Lane], lane: Lane) -> tuple[str | 
     if not lane.is_driving or lane.junction_id >= 0:
         return None, None
     road_id, section, lane_id = (int(part) for part in lane.id.split(":"))
-    rows = odr.roads[road_id].sections[section].lanes
+    rows = next(row.lanes for row in odr.roads[road_id].sections if row.index == section)
     side = 1 if lane_id > 0 else -1
     found: list[str | None] = []
     for neighbour, border in ((lane_id - side, lane_id - side), (lane_id + side, lane_id)):

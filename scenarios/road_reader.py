@@ -1,7 +1,8 @@
-"""carla.Map -> RoadMap, run in its own process because a bad file can end it: python -m scenarios.road_reader IN OUT."""
+"""carla.Map -> RoadMap, in a process of its own as a bad file can end it: python -m scenarios.road_reader IN OUT."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import Counter
 from pathlib import Path
@@ -40,8 +41,8 @@ def read_text(text: str, name: str) -> RoadMap:
     lanes: dict[str, Lane] = {}
     for road in odr.roads.values():
         signs = _road_signs(landmarks.values(), road.id, odr)
-        for index, section in enumerate(road.sections):
-            for lane in _section_lanes(world, road, index, section, signs):
+        for section in road.sections:
+            for lane in _section_lanes(world, road, section, signs):
                 lanes[lane.id] = lane
     if not any(lane.is_driving for lane in lanes.values()):
         raise MapError(f"{name}: has no driving lane; export the road network with its lanes")
@@ -65,16 +66,14 @@ def _stations(road: RoadRow, section: SectionRow) -> Doubles:
     cuts.update(s for curve in road.curves for s in curve if start + 0.05 < s < end - 0.05)
     edges = sorted(cuts)
     pieces = []
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         middle = (a + b) / 2
         step = CURVE_STEP_M if any(c[0] <= middle <= c[1] for c in road.curves) else STEP_M
         pieces.append(np.linspace(a, b, max(1, int(np.ceil((b - a) / step - 1e-6))) + 1)[:-1])
     return np.concatenate([*pieces, np.array([end])])
 
 
-def _section_lanes(
-    world: carla.Map, road: RoadRow, index: int, section: SectionRow, signs: dict[int, float]
-) -> list[Lane]:
+def _section_lanes(world: carla.Map, road: RoadRow, section: SectionRow, signs: dict[int, float]) -> list[Lane]:
     wanted = [row for row in section.lanes.values() if row.id != 0 and row.kind != "none"]
     if not wanted:
         return []
@@ -89,7 +88,7 @@ def _section_lanes(
     for row in wanted:
         if row.id in samples:
             limit = row.speed_mps or _road_limit(road, section) or signs.get(1 if row.id > 0 else -1)
-            lanes.append(_lane(road, index, section, row.id, _mended(samples[row.id]), to_left, limit))
+            lanes.append(_lane(road, section, row.id, _mended(samples[row.id]), to_left, limit))
     return lanes
 
 
@@ -141,7 +140,7 @@ def _leftward(samples: dict[int, Doubles]) -> Doubles:
 
 
 def _lane(
-    road: RoadRow, index: int, section: SectionRow, lane_id: int, sample: Doubles, to_left: Doubles, limit: float | None
+    road: RoadRow, section: SectionRow, lane_id: int, sample: Doubles, to_left: Doubles, limit: float | None
 ) -> Lane:
     centre, width = sample[:, :3].copy(), np.abs(sample[:, 4])
     half = np.concatenate([to_left * (width / 2)[:, None], np.zeros((len(width), 1))], axis=1)
@@ -155,7 +154,7 @@ def _lane(
     if limit is None and drivable and road.junction < 0:
         limit = URBAN_MPS
     return Lane(
-        f"{road.id}:{index}:{lane_id}",
+        f"{road.id}:{section.index}:{lane_id}",
         road.id,
         lane_id,
         row.kind,
