@@ -1,0 +1,135 @@
+"""What a scene file holds, by name and type, and the checks it has to pass. T frame, N agent, C channel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+import dcgen
+from dcgen.errors import SceneError
+from dcgen.types import NUM_CLASSES, UNKNOWN, AgentTracks, Command, GridSpec
+
+FORMAT = "dcgen-scene"
+FORMAT_VERSION = 1
+# Field of Scene -> where it lies and how. The first axis of each is the frame.
+PER_FRAME = {
+    "labels": ("occupancy/labels", "u1"),
+    "time_s": ("frames/time_s", "f8"),
+    "world_se3_ego": ("frames/world_se3_ego", "f8"),
+    "trajectory": ("conditions/trajectory", "f4"),
+    "command": ("conditions/command", "i1"),
+    "layout": ("conditions/layout", "f2"),
+    "known": ("conditions/known", "?"),
+}
+# Field of AgentTracks -> (type, does its second axis run over frames).
+PER_AGENT = {
+    "id": ("i8", False),
+    "class_id": ("u1", False),
+    "size_m": ("f4", False),
+    "pose": ("f8", True),
+    "z_m": ("f4", True),
+    "speed_mps": ("f4", True),
+    "valid": ("?", True),
+}
+_TEXTS = ("dcgen_version", "model", "model_sha256", "scenario", "created_utc")
+_MAX_DEFLATE_RATIO = 1100  # deflate cannot shrink data further than about 1032 to 1
+
+
+def check_head(file: h5py.File, path: Path) -> None:
+    attrs = file.attrs
+    if _text(attrs.get("format")) != FORMAT:
+        raise SceneError(f"{path}: attribute format is not {FORMAT!r}; this is not a file of dcgen")
+    version = attrs.get("format_version")
+    if not isinstance(version, np.integer) or not 1 <= version <= FORMAT_VERSION:
+        raise SceneError(f"{path}: format_version {version} is not known to dcgen {dcgen.__version__}; upgrade dcgen")
+    for name in _TEXTS:
+        if _text(attrs.get(name)) is None:
+            raise SceneError(f"{path}: the text attribute {name} is missing; make the file again")
+    if not isinstance(attrs.get("seed"), np.integer):
+        raise SceneError(f"{path}: the attribute seed is not a whole number; make the file again")
+
+
+def read_grid(file: h5py.File, path: Path) -> GridSpec:
+    group = file.get("grid")
+    if not isinstance(group, h5py.Group):
+        raise SceneError(f"{path}: the group /grid is missing; make the file again")
+    numbers = {}
+    for name, kind in (("shape", "iu"), ("voxel_m", "f"), ("origin_m", "f")):
+        value = np.asarray(group.attrs.get(name))
+        if value.shape != (3,) or value.dtype.kind not in kind:
+            raise SceneError(f"{path}: /grid attribute {name} needs three numbers; make the file again")
+        numbers[name] = tuple(value.tolist())
+    try:
+        return GridSpec(**numbers)
+    except ValueError as fault:
+        raise SceneError(f"{path}: {fault}; make the file again") from fault
+
+
+def checked_dataset(file: h5py.File, path: Path, place: str, dtype: str, shape: tuple[int | None, ...]) -> h5py.Dataset:
+    """The dataset at `place`, after a check of its kind, type, shape (None is any size) and storage."""
+    link = file.get(place, getlink=True)
+    found = file[place] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
+        raise SceneError(f"{path}: the dataset /{place} is missing; make the file again")
+    if found.dtype != np.dtype(dtype):
+        raise SceneError(f"{path}: /{place} is of type {found.dtype}, not {np.dtype(dtype)}; make the file again")
+    if len(found.shape) != len(shape) or any(w not in (None, n) for n, w in zip(found.shape, shape, strict=True)):
+        wanted = "x".join("T" if size is None else str(size) for size in shape) or "scalar"
+        raise SceneError(f"{path}: /{place} has shape {found.shape}, not {wanted}; make the file again")
+    if found.nbytes > _MAX_DEFLATE_RATIO * found.id.get_storage_size() + 65536:
+        raise SceneError(f"{path}: /{place} declares {found.nbytes} bytes and holds almost none; make the file again")
+    return found
+
+
+def check_names(dataset: h5py.Dataset, path: Path, attribute: str, wanted: tuple[str, ...]) -> None:
+    found = np.asarray(dataset.attrs.get(attribute, ())).ravel()
+    if tuple(_text(name) for name in found) != wanted:
+        raise SceneError(f"{path}: {dataset.name} attribute {attribute} is not {', '.join(wanted)}")
+
+
+def check_values(path: Path, fields: dict[str, Any], agents: AgentTracks) -> None:
+    rules = {
+        "/occupancy/labels holds classes that do not exist": np.isin(
+            np.unique(fields["labels"]), [*range(NUM_CLASSES), UNKNOWN]
+        ).all(),
+        "/frames/time_s does not rise": (np.diff(fields["time_s"]) > 0).all() and np.isfinite(fields["time_s"]).all(),
+        "/frames/world_se3_ego holds what is not a pose": _are_poses(fields["world_se3_ego"]),
+        "/conditions/trajectory is not finite": np.isfinite(fields["trajectory"]).all(),
+        "/conditions/command holds commands that do not exist": np.isin(fields["command"], list(Command)).all(),
+        "/agents/class_id holds classes that do not exist": (agents.class_id < NUM_CLASSES).all(),
+        "/agents/pose is not finite": np.isfinite(agents.pose[agents.valid]).all(),
+        "/agents/size_m is not positive": (agents.size_m > 0).all() and np.isfinite(agents.size_m).all(),
+    }
+    for message, holds in rules.items():
+        if not holds:
+            raise SceneError(f"{path}: {message}; make the file again")
+
+
+def _are_poses(a_se3_b: np.ndarray) -> bool:
+    """Whether [T, 4, 4] are rotations with a translation."""
+    rotation = a_se3_b[:, :3, :3]
+    product = rotation @ rotation.transpose(0, 2, 1)
+    return (
+        bool(np.isfinite(a_se3_b).all())
+        and np.allclose(product, np.eye(3), atol=1e-4)
+        and np.allclose(a_se3_b[:, 3], [0, 0, 0, 1])
+        and bool((np.linalg.det(rotation) > 0).all())
+    )
+
+
+def read_metadata(text: object, path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(_text(text) or "")
+    except ValueError as fault:
+        raise SceneError(f"{path}: the attribute metadata is not JSON; make the file again") from fault
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise SceneError(f"{path}: the attribute metadata is not a table of texts; make the file again")
+    return found
+
+
+def _text(value: object) -> str | None:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else None
