@@ -23,3 +23,22 @@ def dense_strided(values, active, weight, bias):  # type: ignore[no-untyped-def]
     coarse = functional.max_pool3d(mask, stride)
     out = functional.conv3d(functional.pad(values, sides) * mask, weight.permute(4, 3, 0, 1, 2), bias, stride)
     return out * coarse, coarse[:, 0].bool()
+
+
+# --- Lovasz-softmax (dcgen/vae/loss.py) ---
+
+
+def lovasz_by_sets(probabilities, labels):  # type: ignore[no-untyped-def]
+    """Lovasz extension from its definition: voxels join the set of errors worst first. [N, K], [N] -> scalar."""
+    losses = []
+    for k in sorted(set(labels.tolist())):
+        truth = {i for i, label in enumerate(labels.tolist()) if label == k}
+        errors = [1 - p[k] if i in truth else p[k] for i, p in enumerate(probabilities)]
+        wrong: set[int] = set()
+        loss, before = 0.0, 0.0
+        for i in sorted(range(len(errors)), key=lambda i: -errors[i].item()):
+            wrong.add(i)
+            after = 1 - len(truth - wrong) / len(truth | wrong)
+            loss, before = loss + errors[i] * (after - before), after
+        losses.append(loss)
+    return sum(losses) / len(losses)
