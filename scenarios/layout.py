@@ -33,6 +33,7 @@ __all__ = [
 
 MARGIN_M = 40.0
 HOLE_M = 0.6  # gaps between the lanes of a junction up to twice this wide are closed
+HOLE_M2 = 120.0  # and so are larger ones, when lanes enclose them: corners and islands of paint
 ROUTE_HALF_WIDTH_M = 1.0
 MAX_CELLS = 300_000_000
 AGENT_SUBPOINTS = 4
@@ -123,31 +124,43 @@ def _box(
 def _close_junctions(
     road_map: RoadMap, origin: Doubles, cell_m: float, flags: NDArray[np.uint8], height: NDArray[np.int16]
 ) -> None:
-    """Fill the slivers that the lanes of a junction leave between them, and flag all its asphalt."""
-    from scipy import ndimage
-
+    """Pave what the lanes of a junction leave bare between them, and flag all its asphalt."""
     reach = max(1, round(HOLE_M / cell_m))
-    span = np.arange(-reach, reach + 1)
-    disc = span[:, None] ** 2 + span[None] ** 2 <= reach * reach + 1
     for junction in road_map.junctions:
-        box = _box(junction.polygon_m, origin, cell_m, flags.shape, 4 * reach)
+        box = _box(junction.polygon_m, origin, cell_m, flags.shape, round(12.0 / cell_m))
         if box is None or len(junction.polygon_m) < 3:
             continue
         i, j, x, y = box
         area = paint.inside(junction.polygon_m, x, y)
-        for level in range(len(flags)):
-            part, tall = flags[level, i, j], height[level, i, j]
-            own = area & (part & JUNCTION > 0)
-            if not own.any():
-                continue
-            asphalt = part & ROAD > 0
-            holes = ndimage.binary_closing(np.pad(asphalt, reach), disc)[reach:-reach, reach:-reach] & ~asphalt & area
-            if holes.any():
-                nearest = ndimage.distance_transform_edt(~asphalt, return_distances=False, return_indices=True)
-                tall[holes] = tall[nearest[0][holes], nearest[1][holes]]
-                part[holes] = ROAD
-                asphalt |= holes
-            part[area & asphalt] |= JUNCTION
+        for part, tall in zip(flags[:, i, j], height[:, i, j], strict=True):
+            if np.any(area & (part & JUNCTION > 0)):
+                _pave(part, tall, area, reach, HOLE_M2 / cell_m**2)
+
+
+def _pave(
+    flags: NDArray[np.uint8], height: NDArray[np.int16], area: NDArray[np.bool_], reach: int, most_cells: float
+) -> None:
+    """Close gaps inside area and enclosed holes beside it, in place, at the height of what lies nearest."""
+    from scipy import ndimage
+
+    span = np.arange(-reach, reach + 1)
+    disc = span[:, None] ** 2 + span[None] ** 2 <= reach * reach + 1
+    asphalt, bare = flags & ROAD > 0, flags == 0
+    holes = ndimage.binary_closing(np.pad(asphalt, reach), disc)[reach:-reach, reach:-reach] & ~asphalt & area
+    pieces, count = ndimage.label(bare)
+    if count:
+        cells = np.bincount(pieces.ravel())
+        enclosed = cells <= most_cells
+        edges = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1], np.zeros(1, int))
+        enclosed[np.unique(np.concatenate(edges))] = False
+        beside = np.zeros(count + 1, bool)
+        beside[np.unique(pieces[ndimage.binary_dilation(flags & JUNCTION > 0)])] = True
+        holes |= (enclosed & beside)[pieces]
+    if holes.any():
+        nearest = ndimage.distance_transform_edt(bare, return_distances=False, return_indices=True)
+        height[holes] = height[nearest[0][holes], nearest[1][holes]]
+        flags[holes] = ROAD | JUNCTION
+    flags[area & (flags & ROAD > 0)] |= JUNCTION
 
 
 def _add_crosswalks(

@@ -17,12 +17,10 @@ from dcgen.types import Doubles
 from scenarios.roadmap import Lane, RoadMap
 
 ROAD, MARKING, JUNCTION, SIDEWALK, CROSSWALK, PARKING, SHOULDER, MEDIAN = (1 << bit for bit in range(8))
-
 MARKING_WIDTH_M = 0.25
 DASH_M = 3.0
 OVERPASS_M = 2.5  # driving lanes this far above one another need a level each
 DECK_REACH_M = 10.0  # how far a deck goes on beyond the crossing it is for
-ASPHALT = ("driving", "bidirectional", "entry", "exit", "onramp", "offramp", "parking", "biking", "stop", "offramp")
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,15 @@ def _compile(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def asphalt_shoulders(road_map: RoadMap) -> frozenset[str]:
-    """Ids of shoulders that lie inside every sidewalk of their side of the road: paved, not verge."""
+    """Ids of shoulders that are paved, not verge: no sidewalk lies between them and what is driven on."""
     sides: dict[tuple[str, bool], list[Lane]] = {}
     for lane in road_map.lanes.values():
         sides.setdefault((lane.id.rsplit(":", 1)[0], lane.lane_id > 0), []).append(lane)
     paved: set[str] = set()
     for lanes in sides.values():
+        driven = any(lane.is_driving for lane in lanes)  # a junction's corner has shoulder and sidewalk alone
         for lane in sorted(lanes, key=lambda each: abs(each.lane_id)):
-            if lane.kind == "sidewalk":
+            if lane.kind == "sidewalk" and driven:
                 break
             if lane.kind == "shoulder":
                 paved.add(lane.id)
