@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,20 +51,39 @@ def _compile(kernel: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(nogil=True)(kernel)
 
 
-def asphalt_shoulders(road_map: RoadMap) -> frozenset[str]:
-    """Ids of shoulders that are paved, not verge: no sidewalk lies between them and what is driven on."""
+def _sides(road_map: RoadMap) -> list[list[Lane]]:
+    """The lanes of each side of each lane section, from the reference line outward."""
     sides: dict[tuple[str, bool], list[Lane]] = {}
     for lane in road_map.lanes.values():
         sides.setdefault((lane.id.rsplit(":", 1)[0], lane.lane_id > 0), []).append(lane)
+    return [sorted(lanes, key=lambda lane: abs(lane.lane_id)) for lanes in sides.values()]
+
+
+def asphalt_shoulders(road_map: RoadMap) -> frozenset[str]:
+    """Ids of shoulders that are paved, not verge: no sidewalk lies between them and what is driven on."""
     paved: set[str] = set()
-    for lanes in sides.values():
+    for lanes in _sides(road_map):
         driven = any(lane.is_driving for lane in lanes)  # a junction's corner has shoulder and sidewalk alone
-        for lane in sorted(lanes, key=lambda each: abs(each.lane_id)):
+        for lane in lanes:
             if lane.kind == "sidewalk" and driven:
                 break
             if lane.kind == "shoulder":
                 paved.add(lane.id)
     return frozenset(paved)
+
+
+def _closed_roads(road_map: RoadMap) -> list[Doubles]:
+    """Strips between shoulders or parking lanes whose driving lanes are switched off (type none): asphalt still."""
+    strips = []
+    for lanes in _sides(road_map):
+        if any(lane.is_driving for lane in lanes) or lanes[0].junction_id >= 0:
+            continue
+        for inner, outer in pairwise(lanes):
+            paved = {inner.kind, outer.kind} <= {"shoulder", "parking"}
+            gap = abs(outer.lane_id) - abs(inner.lane_id) > 1
+            if paved and gap and len(inner.right_m) == len(outer.left_m) > 1:
+                strips.append(_strip(outer.left_m, inner.right_m))
+    return strips
 
 
 def _surface(lane: Lane, paved: frozenset[str]) -> tuple[int, int]:
@@ -89,6 +109,7 @@ def lane_quads(road_map: RoadMap) -> Quads:
             continue
         order, bits = _surface(lane, paved)
         parts.append((order, _strip(lane.left_m, lane.right_m), bits, lane.is_driving))
+    parts.extend((4, strip, ROAD, False) for strip in _closed_roads(road_map))
     parts.sort(key=lambda part: part[0])
     return _join([(corners, bits, driving) for _, corners, bits, driving in parts])
 
@@ -193,7 +214,7 @@ def paint_quads(
 ) -> None:
     """Kernel: fill the cells [X, Y] whose centres lie in the quads; of the flags there before, only bits in keep stay.
 
-    A cell of keep == 255 that has no flag yet is left alone: markings are painted on surfaces only.
+    With keep == 255 only cells with ROAD (bit 1) are touched: markings are painted on asphalt.
     """
     nx, ny = flags.shape
     for q in range(corners_m.shape[0]):
@@ -217,7 +238,7 @@ def paint_quads(
                     if v < -1e-6 or w < -1e-6 or v + w > 1 + 1e-6:
                         continue
                     if keep == 255:
-                        if flags[i, j] != 0:
+                        if flags[i, j] & 1:
                             flags[i, j] |= bits[q]
                         continue
                     flags[i, j] = (flags[i, j] & keep) | bits[q]
