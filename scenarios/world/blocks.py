@@ -1,0 +1,153 @@
+"""City blocks: the free land between roads, its edges along streets, and what each stretch is used for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcgen.types import Doubles
+from scenarios.layout import ROAD, SIDEWALK
+from scenarios.roadmap import RoadMap
+from scenarios.world.canvas import Canvas
+
+STEP_M = 1.0
+CLOSE_M = 3.0
+SMALLEST_M2 = 30.0
+DISTRICT_M = 140.0
+
+
+class Zone(Enum):
+    DOWNTOWN = "downtown"
+    RESIDENTIAL = "residential"
+    INDUSTRIAL = "industrial"
+    PARK = "park"
+    RURAL = "rural"
+
+
+URBAN_SHARES = {Zone.DOWNTOWN: 0.38, Zone.RESIDENTIAL: 0.38, Zone.INDUSTRIAL: 0.1, Zone.PARK: 0.14}
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A stretch of block boundary along a street, sampled every STEP_M; the block lies to its left."""
+
+    block: int
+    point_m: Doubles  # [N, 2]
+    inward: Doubles  # [N, 2] unit normals into the block
+    zone: Zone
+    urban: bool  # a sidewalk runs along it
+    fast: bool  # the road beside it is a fast one
+    seed: int
+
+    @property
+    def length_m(self) -> float:
+        return len(self.point_m) * STEP_M
+
+    def along(self, index: int) -> Doubles:
+        """Unit tangent at a sample, the block to the left."""
+        normal = self.inward[index]
+        return np.array([normal[1], -normal[0]])
+
+
+@dataclass(frozen=True)
+class Blocks:
+    polygons: tuple[Any, ...]  # shapely polygons, metres
+    edges: tuple[Edge, ...]
+
+
+def find_blocks(road_map: RoadMap, canvas: Canvas, rng: np.random.Generator) -> Blocks:
+    """The free land within the raster and its edges along streets."""
+    import shapely
+
+    lanes = [
+        shapely.Polygon(np.concatenate([lane.left_m[:, :2], lane.right_m[::-1, :2]]))
+        for lane in road_map.lanes.values()
+        if len(lane.left_m) > 1
+    ]
+    land = shapely.union_all(shapely.buffer(shapely.make_valid(np.array(lanes, object)), 0.1))
+    land = land.buffer(CLOSE_M).buffer(-CLOSE_M)
+    free = shapely.box(*canvas.raster.bounds_m).difference(land)
+    parts = [part for part in shapely.get_parts(free) if part.geom_type == "Polygon" and part.area > SMALLEST_M2]
+    parts.sort(key=lambda part: part.bounds)
+    districts = _Districts(canvas.raster.bounds_m, rng)
+    fast = _fast_points(road_map)
+    edges: list[Edge] = []
+    polygons = []
+    for index, part in enumerate(parts):
+        polygon = shapely.orient_polygons(part.simplify(0.3))
+        polygons.append(polygon)
+        for ring in (polygon.exterior, *polygon.interiors):
+            edges.extend(_edges(ring, index, polygon.area, canvas, districts, fast, rng))
+    return Blocks(tuple(polygons), tuple(edges))
+
+
+class _Districts:
+    """Voronoi districts of one zone each."""
+
+    def __init__(self, bounds_m: tuple[float, float, float, float], rng: np.random.Generator) -> None:
+        x0, y0, x1, y1 = bounds_m
+        count = max(4, int((x1 - x0) * (y1 - y0) / DISTRICT_M**2))
+        self.centre_m = rng.uniform((x0, y0), (x1, y1), (count, 2))
+        zones, shares = list(URBAN_SHARES), np.array(list(URBAN_SHARES.values()))
+        # Equal parts rather than draws: every town has some of everything.
+        fill = (np.arange(count) + rng.random()) / count
+        self.zone = [zones[min(int(np.searchsorted(np.cumsum(shares), f)), len(zones) - 1)] for f in fill]
+        rng.shuffle(self.zone)  # type: ignore[arg-type]
+
+    def at(self, xy_m: Doubles) -> Zone:
+        return self.zone[int(np.argmin(((self.centre_m - xy_m) ** 2).sum(axis=1)))]
+
+
+def _fast_points(road_map: RoadMap) -> Any:
+    """A tree of points on roads that allow more than 16 m/s, or None."""
+    from scipy.spatial import cKDTree
+
+    points = [
+        lane.centre_m[::4, :2]
+        for lane in road_map.lanes.values()
+        if lane.is_driving and lane.speed_limit_mps is not None and lane.speed_limit_mps > 16.0
+    ]
+    return cKDTree(np.concatenate(points)) if points else None
+
+
+def _edges(
+    ring: Any, block: int, area_m2: float, canvas: Canvas, districts: _Districts, fast: Any, rng: np.random.Generator
+) -> list[Edge]:
+    """The parts of a ring that run along a street, cut where the street changes its character."""
+    import shapely
+
+    count = max(8, int(ring.length / STEP_M))
+    point = shapely.get_coordinates(shapely.line_interpolate_point(ring, np.arange(count) * (ring.length / count)))
+    tangent = np.roll(point, -2, axis=0) - np.roll(point, 2, axis=0)
+    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
+    inward = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+    reach = np.array([0.3, 0.8, 1.4, 2.0, 2.8, 3.6, 4.4])
+    seen = canvas.flags_at(point[:, None] - inward[:, None] * reach[None, :, None])
+    near = np.bitwise_or.reduce(seen, axis=1)
+    urban = near & SIDEWALK > 0
+    street = near & (ROAD | SIDEWALK) > 0
+    quick = np.zeros(count, bool) if fast is None else fast.query(point)[0] < 14.0
+    whole = districts.at(point.mean(axis=0)) if area_m2 < 30_000 else None
+    zone = [whole or districts.at(p) for p in point[:: max(1, count // 64)]]
+    every = max(1, count // 64)
+    kind = np.array([(list(Zone).index(zone[k // every]) if urban[k] else list(Zone).index(Zone.RURAL)) for k in range(count)])
+    code = np.where(street, kind * 4 + urban * 2 + quick, -1)
+    return [
+        Edge(block, point[run], inward[run], list(Zone)[code[run[0]] // 4], bool(code[run[0]] & 2), bool(code[run[0]] & 1),
+             int(rng.integers(1 << 31)))
+        for run in _runs(code)
+        if code[run[0]] >= 0 and len(run) >= 4
+    ]  # fmt: skip
+
+
+def _runs(code: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Indices of the stretches of equal code around a ring, the one over the seam joined."""
+    cuts = np.flatnonzero(code != np.roll(code, 1))
+    if len(cuts) == 0:
+        return [np.arange(len(code))]
+    order = (np.arange(len(code)) + cuts[0]) % len(code)
+    return np.split(order, np.sort((cuts - cuts[0]) % len(code))[1:])

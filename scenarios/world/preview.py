@@ -1,0 +1,68 @@
+"""Pictures of towns and clips: bird's eye with a slant of shade, and an oblique view. Rows of pixels, PALETTE."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcgen.types import PALETTE, Labels
+from scenarios.world.tile import TownTile
+
+Pixels = NDArray[np.uint8]
+
+
+def town_picture(tile: TownTile, pixel_m: float = 0.4) -> Pixels:
+    """[rows, columns, 3] the town from above, north up, higher things lighter."""
+    step = max(1, int(round(pixel_m / tile.cell_m)))
+    kind, top = tile.surface_class[0, ::step, ::step].copy(), tile.surface_cm[0, ::step, ::step].astype(np.int32)
+    ground = top.copy()
+    for level in range(1, len(tile.surface_class)):
+        deck = tile.surface_class[level, ::step, ::step]
+        kind = np.where(deck > 0, deck, kind)
+        top = np.where(deck > 0, tile.surface_cm[level, ::step, ::step], top)
+        ground = np.where(deck > 0, top, ground)
+    for span in range(len(tile.span_class)):
+        hi = tile.span_hi_cm[span, ::step, ::step].astype(np.int32)
+        above = (tile.span_class[span, ::step, ::step] > 0) & (hi > top)
+        kind, top = np.where(above, tile.span_class[span, ::step, ::step], kind), np.where(above, hi, top)
+    shade = np.clip(0.72 + 0.028 * (top - ground) / 100.0, 0.6, 1.15)
+    slope = np.zeros(shade.shape)
+    slope[1:, 1:] = np.clip((top[:-1, :-1] - top[1:, 1:]) / 100.0, -3, 3) * -0.06
+    colour = PALETTE[kind].astype(np.float64) * np.clip(shade + slope, 0.35, 1.25)[..., None]
+    return np.clip(colour, 0, 255).astype(np.uint8).transpose(1, 0, 2)[::-1]
+
+
+def top_view(labels: Labels, scale: int = 4) -> Pixels:
+    """[Y * scale, X * scale, 3] one frame [X, Y, Z] from above: its highest voxels, x to the right, y up."""
+    nz = labels.shape[2]
+    seen = (labels > 0) & (labels < len(PALETTE))
+    k = nz - 1 - seen[..., ::-1].argmax(axis=2)
+    empty = ~seen.any(axis=2)
+    kind = np.take_along_axis(labels, k[..., None], axis=2)[..., 0]
+    shade = 0.7 + 0.3 * k / max(nz - 1, 1)
+    colour = PALETTE[np.where(empty, 0, kind)] * shade[..., None]
+    colour[empty] = 0
+    picture = colour.astype(np.uint8).transpose(1, 0, 2)[::-1]
+    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def oblique_view(labels: Labels, scale: int = 4) -> Pixels:
+    """[rows, columns, 3] one frame [X, Y, Z] seen from the south at a slant: cubes painted back to front."""
+    nx, ny, nz = labels.shape
+    high, deep = scale, max(2, (scale * 2) // 3)
+    picture = np.full((ny * deep + nz * high + deep, nx * scale, 3), 245, np.uint8)
+    rows = picture.shape[0]
+    for j in range(ny - 1, -1, -1):
+        for k in range(nz):
+            line = labels[:, j, k]
+            solid = np.flatnonzero((line > 0) & (line < len(PALETTE)))
+            if len(solid) == 0:
+                continue
+            base = rows - j * deep - k * high
+            colour = PALETTE[line[solid]].astype(np.float64)
+            columns = (solid[:, None] * scale + np.arange(scale)).ravel()
+            top = np.repeat(np.clip(colour * (0.85 + 0.05 * k), 0, 255).astype(np.uint8), scale, axis=0)
+            side = np.repeat((colour * 0.6).astype(np.uint8), scale, axis=0)
+            picture[max(base - high, 0) : base, columns] = side[None]
+            picture[max(base - high - deep, 0) : base - high, columns] = top[None]
+    return picture
