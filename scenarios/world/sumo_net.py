@@ -61,7 +61,8 @@ def convert_map(map_path: Path, folder: Path) -> Path:
         # Coarse arcs and nodes inside a bend are what makes netconvert cut a curved road wrongly.
         *("--opendrive.curve-resolution", "1", "--geometry.remove", "--ignore-errors.edge-type"),
         *("--crossings.guess", "--crossings.guess.speed-threshold", "20", "--walkingareas"),
-        *("--junctions.limit-turn-speed", "2.5", "--junctions.internal-link-detail", "12", "--no-turnarounds.tls"),
+        *("--junctions.limit-turn-speed", "2.5", "--junctions.internal-link-detail", "12", "--no-turnarounds"),
+        *("--tls.cycle.time", "50", "--tls.default-type", "actuated"),
         *("--no-warnings", "--xml-validation", "never", "--output-file", str(net)),
     ]
     try:

@@ -7,12 +7,14 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from dcgen.types import Doubles
 from scenarios.world.traffic import TrafficPlan
 
 TRIP_M = 600.0
 CROWD_AVERSION = 6.0
 BICYCLE_ROAD_MPS = 18.0
-JAM_S = 100.0  # a vehicle that stands longer than this is taken out and another put in
+ASTRAY_RAD = 1.2
+JAM_S = 70.0  # a vehicle that stands longer than this is taken out and another put in
 LATERAL_MPS2 = 3.0
 # kind: vClass, share, length, width, height (each from, to), top speed m/s
 _KINDS: dict[str, tuple[str, float, tuple[float, float], tuple[float, float], tuple[float, float], float]] = {
@@ -52,6 +54,16 @@ def vehicle_types(rng: np.random.Generator) -> list[dict[str, str]]:
     return rows
 
 
+def sharpest_turn(points_m: Doubles) -> float:
+    """The largest change of heading over two metres of a polyline [n, 2 or 3], radians."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points_m[:, :2], axis=0).T))])
+    metres = np.arange(0.0, along[-1], 1.0)
+    x, y = (np.interp(metres, along, points_m[:, axis]) for axis in (0, 1))
+    heading = np.arctan2(np.diff(y), np.diff(x))
+    turn = np.abs((heading[2:] - heading[:-2] + np.pi) % (2 * np.pi) - np.pi)
+    return float(turn.max(initial=0.0))
+
+
 class Roads:
     """What each vehicle class can reach: the largest strongly connected part, so that every trip has a route."""
 
@@ -73,6 +85,26 @@ class Roads:
             self.speed[edge] = max(self.speed.get(edge, 0.0), sumo.lane.getMaxSpeed(lane) if "car" in classes else 0.0)
         self._links = {lane: sumo.lane.getLinks(lane) for rows in self.lanes.values() for lane, _ in rows}
         self._edge_of = {lane: edge for edge, rows in self.lanes.items() for lane, _ in rows}
+        for lane in sorted(lane for lane in self._links if self._leads_astray(sumo, lane)):
+            sumo.lane.setDisallowed(lane, [row[0] for row in _KINDS.values()])
+            rows = self.lanes[self._edge_of[lane]]
+            rows[[name for name, _ in rows].index(lane)] = (lane, ())
+
+    def _leads_astray(self, sumo: Any, lane: str) -> bool:
+        """Whether some link of a driving lane doubles back: netconvert cut a tight bend wrongly."""
+        open_lanes = {name for rows in self.lanes.values() for name, classes in rows if "car" in classes}
+        for link in self._links[lane] if lane in open_lanes else ():
+            target, via, points = link[0], link[4], list(sumo.lane.getShape(lane)[-3:])
+            while via:
+                points += sumo.lane.getShape(via)
+                onward = sumo.lane.getLinks(via)
+                via = onward[0][4] if onward else ""
+            if (
+                target in open_lanes
+                and sharpest_turn(np.array([*points, *sumo.lane.getShape(target)[:3]])) > ASTRAY_RAD
+            ):
+                return True
+        return False
 
     def reachable(self, kind: str, slower_than_mps: float = float("inf")) -> nx.DiGraph[str]:
         """The largest strongly connected component of the edges for this kind; perhaps empty."""
@@ -144,7 +176,7 @@ class Population:
     def counts(self) -> dict[str, int]:
         """How many motor vehicles, bicycles and pedestrians to keep."""
         plan = self.plan
-        vehicles = min(320, round(self.vehicle_metres / 60)) if plan.vehicles is None else plan.vehicles
+        vehicles = min(320, round(self.vehicle_metres / 52)) if plan.vehicles is None else plan.vehicles
         bicycles = min(40, round(self.vehicle_metres / 420)) if plan.bicycles is None else plan.bicycles
         pedestrians = min(260, round(self.sidewalk_metres / 40)) if plan.pedestrians is None else plan.pedestrians
         return {
