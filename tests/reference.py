@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch.nn import functional
 
 # --- sparse convolution (dcgen/vae/backbone.py) ---
@@ -42,3 +43,84 @@ def lovasz_by_sets(probabilities, labels):  # type: ignore[no-untyped-def]
             loss, before = loss + errors[i] * (after - before), after
         losses.append(loss)
     return sum(losses) / len(losses)
+
+
+# --- bird's-eye layout (scenarios/layout.py) ---
+
+
+def crop_static_numpy(raster, anchor, grid, route_xy_m):  # type: ignore[no-untyped-def]
+    """[7, X, Y] by whole arrays: every sub-point looked up in turn, every route segment measured from every column."""
+    nx, ny, nz = grid.shape
+    (gx, gy, gz), (vx, vy, vz) = grid.origin_m, grid.voxel_m
+    norm = float(np.hypot(anchor[0, 0], anchor[1, 0]))
+    c, s = float(anchor[0, 0]) / norm, float(anchor[1, 0]) / norm
+    tx, ty, tz = float(anchor[0, 3]), float(anchor[1, 3]), float(anchor[2, 3]) - raster.z0_m
+    sub = max(1, round(min(vx, vy) / raster.cell_m))
+    counts, mapped, total = np.zeros((5, nx, ny), int), np.zeros((nx, ny), int), np.zeros((nx, ny))
+    for a in range(sub):
+        for b in range(sub):
+            lx = (gx + (np.arange(nx) + (a + 0.5) / sub) * vx)[:, None]
+            ly = (gy + (np.arange(ny) + (b + 0.5) / sub) * vy)[None]
+            p = np.floor((c * lx - s * ly + tx - raster.origin_m[0]) / raster.cell_m).astype(int)
+            q = np.floor((s * lx + c * ly + ty - raster.origin_m[1]) / raster.cell_m).astype(int)
+            inside = (p >= 0) & (q >= 0) & (p < raster.flags.shape[1]) & (q < raster.flags.shape[2])
+            best, bits = np.full((nx, ny), 1e9), np.zeros((nx, ny), np.uint8)
+            for level in range(len(raster.flags)):
+                flags = np.where(inside, raster.flags[level, p * inside, q * inside], 0).astype(np.uint8)
+                up = raster.height_cm[level, p * inside, q * inside] * 0.01 - tz
+                take = (flags != 0) & (up >= gz) & (up < gz + nz * vz) & (np.abs(up) < np.abs(best))
+                best, bits = np.where(take, up, best), np.where(take, flags, bits)
+            mapped += bits != 0
+            total += np.where(bits != 0, best, 0.0)
+            counts += np.stack([(bits >> bit) & 1 for bit in range(5)])
+    out = np.zeros((7, nx, ny), np.float32)
+    out[:5] = counts.astype(np.float32) * (np.float32(1.0) / np.float32(sub * sub))
+    out[6] = np.where(mapped > 0, total / np.maximum(mapped, 1) / 4.0, 0.0)
+    x, y = gx + (np.arange(nx) + 0.5) * vx, gy + (np.arange(ny) + 0.5) * vy
+    route = np.asarray(route_xy_m) - (tx, ty)
+    route = np.stack([route[:, 0] * c + route[:, 1] * s, route[:, 1] * c - route[:, 0] * s], axis=1)
+    for (ax, ay), (bx, by) in zip(route, route[1:], strict=False):
+        dx, dy = bx - ax, by - ay
+        px, py = (x - ax)[:, None], (y - ay)[None]
+        along = np.clip((px * dx + py * dy) / (dx * dx + dy * dy), 0.0, 1.0)
+        ex, ey = px - along * dx, py - along * dy
+        cover = (1.0 + 0.5 * vx - np.sqrt(ex * ex + ey * ey)) / vx
+        out[5] = np.maximum(out[5], np.clip(cover, 0.0, 1.0).astype(np.float32))
+    return out
+
+
+def draw_agents_numpy(agents, anchor, grid):  # type: ignore[no-untyped-def]
+    """[T, 6, X, Y] by whole arrays: each agent's box asked for every sub-point of the grid."""
+    nx, ny, nz = grid.shape
+    norm = float(np.hypot(anchor[0, 0], anchor[1, 0]))
+    c, s = float(anchor[0, 0]) / norm, float(anchor[1, 0]) / norm
+    frames, sub = agents.valid.shape[1], 4
+    out = np.zeros((frames, 6, nx, ny), np.float32)
+    offset = (np.arange(sub) + 0.5) / sub
+    x = (grid.origin_m[0] + (np.arange(nx)[:, None] + offset) * grid.voxel_m[0])[:, None, :, None]
+    y = (grid.origin_m[1] + (np.arange(ny)[:, None] + offset) * grid.voxel_m[1])[None, :, None, :]
+    for t in range(frames):
+        most = np.zeros((nx, ny), int)
+        for n in range(len(agents.id)):
+            up = agents.z_m[n, t] - float(anchor[2, 3])
+            channel = {10: 0, 11: 1, 4: 2}.get(int(agents.class_id[n]))
+            if not agents.valid[n, t] or channel is None:
+                continue
+            if not grid.origin_m[2] <= up < grid.origin_m[2] + nz * grid.voxel_m[2]:
+                continue
+            dx, dy = agents.pose[n, t, 0] - float(anchor[0, 3]), agents.pose[n, t, 1] - float(anchor[1, 3])
+            px, py = c * dx + s * dy, c * dy - s * dx
+            cos, sin = np.cos(agents.pose[n, t, 2]), np.sin(agents.pose[n, t, 2])
+            cos, sin = cos * c + sin * s, sin * c - cos * s
+            half = agents.size_m[n].astype(float) / 2
+            inside = (np.abs(cos * (x - px) + sin * (y - py)) <= half[0]) & (
+                np.abs(cos * (y - py) - sin * (x - px)) <= half[1]
+            )
+            count = inside.sum(axis=(2, 3))
+            share = count.astype(np.float32) / np.float32(sub * sub)
+            out[t, channel] = np.maximum(out[t, channel], share)
+            better = count > most
+            most = np.where(better, count, most)
+            for where, value in ((3, cos), (4, sin), (5, float(agents.speed_mps[n, t]) / 10.0)):
+                out[t, where] = np.where(better, np.float32(value), out[t, where])
+    return out
