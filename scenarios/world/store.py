@@ -1,0 +1,108 @@
+"""A world: a town, its roads, its traffic and its parked cars; built from a map, kept in a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dcgen.errors import MapError, WorldError
+from dcgen.types import AgentTracks
+from scenarios.layout import RoadRaster, rasterise
+from scenarios.road_cache import load_map, save_map
+from scenarios.roadmap import RoadMap
+from scenarios.roads import read_map
+from scenarios.world.parked import clear_of_traffic, park_cars
+from scenarios.world.tile import TownTile, load_arrays, load_tile, save_arrays, save_tile
+from scenarios.world.town import build_town
+from scenarios.world.traffic import TrafficLog, load_traffic, save_traffic, simulate
+
+TRAFFIC_S = 300.0
+_PARKED = ("id", "class_id", "size_m", "pose", "z_m", "speed_mps", "valid")
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Everything clips are cut from. `parked` are agents of one frame, for all times."""
+
+    name: str
+    seed: int
+    tile: TownTile
+    raster: RoadRaster
+    road_map: RoadMap
+    traffic: TrafficLog
+    parked: AgentTracks
+
+    def __post_init__(self) -> None:
+        if self.parked.valid.shape[1] != 1:
+            raise ValueError(f"world.parked needs agents of one frame, got {self.parked.valid.shape[1]}")
+
+
+def build_world(map_path: Path, out_dir: Path, seed: int = 0, traffic_seconds: float = TRAFFIC_S) -> World:
+    """Build a world from an OpenDRIVE map and keep it in out_dir. Raises MapError, WorldError, MissingExtra."""
+    road_map = read_map(Path(map_path))
+    raster = rasterise(road_map)
+    traffic = simulate(Path(map_path), seed, traffic_seconds)
+    world = assemble_world(road_map, raster, traffic, seed)
+    save_world(world, out_dir)
+    return world
+
+
+def assemble_world(road_map: RoadMap, raster: RoadRaster, traffic: TrafficLog, seed: int) -> World:
+    """A world around a traffic log: the town of this seed, and parked cars where nobody drives."""
+    tile = build_town(road_map, raster, seed)
+    parked = clear_of_traffic(park_cars(road_map, raster, seed), traffic)
+    heights = tile.ground_z_m(parked.pose[..., :2], parked.z_m)
+    parked = dataclasses.replace(parked, z_m=heights.astype(np.float32))
+    return World(road_map.name, seed, tile, raster, road_map, traffic, parked)
+
+
+def save_world(world: World, folder: Path) -> None:
+    """Write the world's files, each whole or not at all; world.npz, which marks it complete, last."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "world.npz").unlink(missing_ok=True)
+        save_map(world.road_map, folder / "roads.npz")
+    except OSError as error:
+        raise WorldError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
+    save_tile(world.tile, folder / "tile.npz")
+    raster = world.raster
+    head = {
+        "format": "dcgen-raster", "version": 1, "origin_m": [float(v) for v in raster.origin_m],
+        "cell_m": float(raster.cell_m), "z0_m": float(raster.z0_m),
+    }  # fmt: skip
+    save_arrays(folder / "raster.npz", head, {"flags": raster.flags, "height_cm": raster.height_cm})
+    save_traffic(world.traffic, folder / "traffic.npz")
+    parked = {name: getattr(world.parked, name) for name in _PARKED}
+    save_arrays(
+        folder / "world.npz", {"format": "dcgen-world", "version": 1, "name": world.name, "seed": world.seed}, parked
+    )
+
+
+def load_world(folder: Path) -> World:
+    """Read a world back. Raises WorldError naming the file that is missing or damaged."""
+    folder = Path(folder)
+    if not (folder / "world.npz").is_file():
+        raise WorldError(f"{folder}: holds no finished world; build it with `dcgen world build MAP`")
+    head, parked = load_arrays(folder / "world.npz", "dcgen-world", 1, _PARKED)
+    raster_head, raster = load_arrays(folder / "raster.npz", "dcgen-raster", 1, ("flags", "height_cm"))
+    try:
+        return World(
+            str(head["name"]),
+            int(head["seed"]),
+            load_tile(folder / "tile.npz"),
+            RoadRaster(
+                np.array(raster_head["origin_m"], np.float64), float(raster_head["cell_m"]), raster["flags"],
+                raster["height_cm"], float(raster_head["z0_m"]),
+            ),  # fmt: skip
+            load_map(folder / "roads.npz"),
+            load_traffic(folder / "traffic.npz"),
+            AgentTracks(**parked),
+        )
+    except WorldError:
+        raise
+    except (MapError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise WorldError(f"{folder}: damaged world ({error}); build it again") from error
