@@ -1,0 +1,137 @@
+"""Models on disk: safetensors for numbers, JSON for sizes. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dcgen.config import ModelConfig
+from dcgen.dit.model import Dit
+from dcgen.errors import CheckpointError
+from dcgen.vae.model import Vae
+
+FORMAT = "dcgen-model 1"
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained pair, ready to generate. latent_mean and latent_std [D] normalise what the transformer sees."""
+
+    config: ModelConfig
+    vae: Vae
+    dit: Dit
+    latent_mean: Tensor
+    latent_std: Tensor
+    sha256: str = ""
+
+    @property
+    def device(self) -> torch.device:
+        return self.latent_mean.device
+
+    def to(self, device: str) -> Model:
+        """The same model on another device."""
+        return Model(
+            self.config,
+            self.vae.to(device),
+            self.dit.to(device),
+            self.latent_mean.to(device),
+            self.latent_std.to(device),
+            self.sha256,
+        )
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes a safetensors file beside its place and renames it, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises CheckpointError where it is missing or damaged."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; train one or use --model nano")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: not a whole safetensors file ({reason}); copy or train it again") from error
+
+
+def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Writes a model folder; dtype is how the weights are stored (bfloat16 halves the file)."""
+    tensors = {f"vae.{name}": tensor for name, tensor in model.vae.state_dict().items()}
+    tensors |= {f"dit.{name}": tensor.to(dtype) for name, tensor in model.dit.state_dict().items()}
+    tensors |= {"latent.mean": model.latent_mean, "latent.std": model.latent_std}
+    path = folder / WEIGHTS
+    write_tensors(path, tensors, {"format": FORMAT, "config": json.dumps(model.config.to_dict())})
+    return path
+
+
+def model_path(name: str) -> Path:
+    """A model's file: a shipped one by name, else a folder or a file by path."""
+    shipped = Path(str(resources.files("dcgen") / "weights" / name / WEIGHTS))
+    if shipped.is_file():
+        return shipped
+    path = Path(name)
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def load_model(name: str, device: str = "cpu") -> Model:
+    """A model by shipped name or path, in eval mode. Raises CheckpointError naming what differs."""
+    path = model_path(name)
+    tensors, metadata = read_tensors(path)
+    config = _read_config(path, metadata)
+    vae, dit = Vae(config), Dit(config)
+    _load_part(path, "vae", vae, tensors)
+    _load_part(path, "dit", dit, tensors)
+    size = config.hex_shape.size
+    for part in ("latent.mean", "latent.std"):
+        if part not in tensors or tensors[part].shape != (size,) or not torch.isfinite(tensors[part]).all():
+            raise CheckpointError(f"{path}: field {part} must hold {size} finite numbers; train the model again")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    model = Model(config, vae.eval(), dit.eval(), tensors["latent.mean"], tensors["latent.std"], sha256)
+    return model.to(device)
+
+
+def _read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, this dcgen reads {FORMAT!r}")
+    try:
+        return ModelConfig.from_dict(json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: field config does not describe a model ({error})") from error
+
+
+def _load_part(path: Path, part: str, module: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
+    expected: dict[str, Any] = module.state_dict()
+    found = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or extra:
+        name = (missing or extra)[0]
+        raise CheckpointError(f"{path}: field {part}.{name} is {'missing' if missing else 'unknown'}; "
+                              "the weights are of another model")
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: field {part}.{name} has shape {tuple(tensor.shape)}, "
+                f"this configuration needs {tuple(expected[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: field {part}.{name} holds numbers that are not finite")
+    module.load_state_dict({name: tensor.float() for name, tensor in found.items()})

@@ -1,0 +1,143 @@
+"""Sizes of the models. A preset is a function; what follows from other sizes is a property."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dcgen.types import AGENT_CHANNELS, STATIC_CHANNELS, GridSpec, carlasc_grid, nano_grid
+
+
+@dataclass(frozen=True)
+class HexShape:
+    """Sizes of a latent: six planes with `channels` each, and an X-Y-T volume with `volume_channels`.
+
+    t, x, y, z are the planes' cells; volume_t, volume_x, volume_y those of the volume.
+    """
+
+    t: int
+    x: int
+    y: int
+    z: int
+    channels: int
+    volume_t: int = 0
+    volume_x: int = 0
+    volume_y: int = 0
+    volume_channels: int = 0
+
+    @property
+    def planes(self) -> dict[str, tuple[int, int, int]]:
+        """[C, rows, columns] of each plane, by name."""
+        c, t, x, y, z = self.channels, self.t, self.x, self.y, self.z
+        return {"xy": (c, x, y), "xz": (c, x, z), "yz": (c, y, z), "tx": (c, t, x), "ty": (c, t, y), "tz": (c, t, z)}
+
+    @property
+    def volume(self) -> tuple[int, int, int, int]:
+        """[C, T, X, Y] of the X-Y-T volume; C is 0 where there is none."""
+        return (self.volume_channels, self.volume_t, self.volume_x, self.volume_y)
+
+    @property
+    def size(self) -> int:
+        """Latent values of one chunk."""
+        planes = sum(c * rows * columns for c, rows, columns in self.planes.values())
+        c, t, x, y = self.volume
+        return planes + c * t * x * y
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """The autoencoder. Strides divide the grid into the planes' cells, volume_stride into the volume's."""
+
+    embed: int = 16
+    widths: tuple[int, int] = (24, 40)
+    heads: int = 4
+    stride: int = 2
+    time_stride: int = 2
+    channels: int = 10
+    volume_stride: int = 4
+    volume_channels: int = 8  # 0: plain HexPlane
+    static_once: bool = True  # False: the paper's Hadamard product of six planes, decoded frame by frame
+    decoder_width: int = 96
+    residual_width: int = 64
+    squeeze_width: int = 32
+
+
+@dataclass(frozen=True)
+class DitConfig:
+    """The diffusion transformer over the padded rollout and the volume."""
+
+    width: int = 256
+    depth: int = 8
+    heads: int = 4
+    mlp_ratio: int = 4
+    patch: int = 2
+    volume_patch: tuple[int, int, int] = (4, 2, 2)
+    layout_width: int = 48
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes a model: its grid, its frames and its two networks."""
+
+    name: str
+    grid: GridSpec
+    frames: int
+    dt_s: float
+    anchored: bool = True  # False: every frame is centred on the ego, as in the paper
+    vae: VaeConfig = field(default_factory=VaeConfig)
+    dit: DitConfig = field(default_factory=DitConfig)
+    static_channels: int = len(STATIC_CHANNELS)
+    agent_channels: int = len(AGENT_CHANNELS)
+
+    def __post_init__(self) -> None:
+        x, y, z = self.grid.shape
+        multiple = self.vae.stride * self.dit.patch
+        if x % multiple or y % multiple or z % multiple or self.frames % (self.vae.time_stride * self.dit.patch):
+            raise ValueError(
+                f"model {self.name}: grid {self.grid.shape} must divide by {multiple} "
+                f"and frames {self.frames} by {self.vae.time_stride * self.dit.patch}"
+            )
+
+    @property
+    def hex_shape(self) -> HexShape:
+        """Sizes of the latent that this grid and these strides give."""
+        x, y, z = (n // self.vae.stride for n in self.grid.shape)
+        volume = (0, 0, 0, 0)
+        if self.vae.volume_channels:
+            s = self.vae.volume_stride
+            volume = (self.frames, self.grid.shape[0] // s, self.grid.shape[1] // s, self.vae.volume_channels)
+        return HexShape(self.frames // self.vae.time_stride, x, y, z, self.vae.channels, *volume)
+
+    @property
+    def compression(self) -> float:
+        """Voxels a latent value."""
+        x, y, z = self.grid.shape
+        return self.frames * x * y * z / self.hex_shape.size
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> ModelConfig:
+        """The inverse of to_dict; raises TypeError or ValueError on fields that do not fit."""
+        parts = dict(values)
+        grid = {key: tuple(value) for key, value in parts.pop("grid").items()}
+        vae, dit = dict(parts.pop("vae")), dict(parts.pop("dit"))
+        vae["widths"] = tuple(vae["widths"])
+        dit["volume_patch"] = tuple(dit["volume_patch"])
+        return ModelConfig(grid=GridSpec(**grid), vae=VaeConfig(**vae), dit=DitConfig(**dit), **parts)
+
+
+def nano() -> ModelConfig:
+    """What ships: 64 x 64 x 8 voxels of 0.8 m, 8 frames at 5 Hz, for a laptop's CPU."""
+    return ModelConfig("nano", nano_grid(), frames=8, dt_s=0.2)
+
+
+def paper() -> ModelConfig:
+    """The published architecture on CarlaSC's grid: ego-centred, six planes, Hadamard product (DynamicCity)."""
+    vae = VaeConfig(channels=16, volume_channels=0, static_once=False, squeeze_width=64)
+    dit = DitConfig(width=384, depth=16, heads=8)
+    return ModelConfig("paper", carlasc_grid(), frames=16, dt_s=0.1, anchored=False, vae=vae, dit=dit)
+
+
+PRESETS = {"nano": nano, "paper": paper}

@@ -1,0 +1,1 @@
+"""The diffusion transformer over the padded rollout."""

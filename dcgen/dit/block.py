@@ -1,0 +1,42 @@
+"""One transformer block: fused attention with rotary positions, MLP, shared adaLN. B batch, N token, W width."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dcgen.dit.embed import rotate
+
+
+class Block(nn.Module):
+    """adaLN-Zero (DiT, arXiv 2212.09748); the modulation is computed once for all blocks and each adds its own
+    offset (adaLN-single of PixArt-alpha, arXiv 2310.00426)."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.query_norm = nn.RMSNorm(width // heads)
+        self.key_norm = nn.RMSNorm(width // heads)
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, mlp_ratio * width), nn.GELU(approximate="tanh"), nn.Linear(mlp_ratio * width, width)
+        )
+        self.offset = nn.Parameter(torch.zeros(6, width))
+
+    def attend(self, x: Float[Tensor, "B N W"], cos: Tensor, sin: Tensor) -> Float[Tensor, "B N W"]:
+        q, k, v = rearrange(self.qkv(x), "b n (three h e) -> three b h n e", three=3, h=self.heads)
+        q, k = rotate(self.query_norm(q), cos, sin), rotate(self.key_norm(k), cos, sin)
+        return self.out(rearrange(F.scaled_dot_product_attention(q, k, v.to(q.dtype)), "b h n e -> b n (h e)"))
+
+    def forward(
+        self, x: Float[Tensor, "B N W"], modulation: Float[Tensor, "B 6 W"], cos: Tensor, sin: Tensor
+    ) -> Float[Tensor, "B N W"]:
+        m = (modulation + self.offset)[:, :, None]
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = m.unbind(1)
+        x = x + gate * self.attend(self.norm(x) * (1 + scale) + shift, cos, sin)
+        return x + gate_mlp * self.mlp(self.norm(x) * (1 + scale_mlp) + shift_mlp)

@@ -1,0 +1,32 @@
+"""Rectified flow: a straight path from noise (t = 0) to data (t = 1). B batch, D latent values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def interpolate(
+    data: Float[Tensor, "B D"], noise: Float[Tensor, "B D"], time: Float[Tensor, " B"]
+) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+    """A point on the path and the velocity there (Liu et al., arXiv 2209.03003)."""
+    t = time[:, None]
+    return (1 - t) * noise + t * data, data - noise
+
+
+def sample_time(batch: int, generator: torch.Generator, device: torch.device) -> Float[Tensor, " B"]:
+    """Logit-normal times: the middle of the path is where learning is hard (Esser et al., arXiv 2403.03206)."""
+    return torch.sigmoid(torch.randn(batch, generator=generator)).to(device)
+
+
+def flow_loss(
+    field: Velocity, data: Float[Tensor, "B D"], noise: Float[Tensor, "B D"], time: Float[Tensor, " B"]
+) -> Float[Tensor, " B"]:
+    """Mean squared error of the velocity, chunk by chunk."""
+    point, velocity = interpolate(data, noise, time)
+    return (field(point, time).float() - velocity).square().mean(dim=1)

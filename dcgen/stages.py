@@ -1,0 +1,192 @@
+"""The two stages of training: an autoencoder of clips, then a velocity field on its latents. B batch, D values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dcgen.clip_store import ClipStore
+from dcgen.config import ModelConfig
+from dcgen.dit.conditioning import ConditionBatch
+from dcgen.dit.model import Dit
+from dcgen.flow import flow_loss, sample_time
+from dcgen.hexplane import HexPlane, flatten, unflatten
+from dcgen.known import random_known
+from dcgen.types import NUM_CLASSES, UNKNOWN
+from dcgen.vae.loss import class_weights, kl_to_standard_normal, reconstruction_loss
+from dcgen.vae.model import Vae
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware multiplies it: CUDA, and CPUs that have the instructions. Else float32."""
+    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+@dataclass(frozen=True)
+class VaeBatch:
+    """inputs [B, T, X, Y, Z] with unknown voxels, the labels behind them, and the moving voxels."""
+
+    inputs: Tensor
+    labels: Tensor
+    moving: Tensor
+
+
+@dataclass
+class VaeStage:
+    """Reconstruction, with noise on the latents so that the decoder forgives what the second stage gets wrong."""
+
+    vae: Vae
+    weights: Tensor
+    kl_weight: float = 2e-4
+    noise: float = 0.4
+    moving_weight: float = 3.0
+
+    @property
+    def network(self) -> nn.Module:
+        return self.vae
+
+    def loss(self, batch: VaeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        device = self.weights.device
+        with autocast(device):
+            posterior = self.vae.encode(batch.inputs.to(device))
+            latents = posterior.sample(generator)
+            # Noise of a random strength a clip, none for half of them.
+            strength = torch.rand(len(batch.inputs), generator=generator) * 2 - 1
+            latents = latents.map(lambda part: part + _noise_like(part, strength.clamp_min(0) * self.noise, generator))
+            logits = self.vae.decode(latents)
+        labels = torch.where(batch.inputs == UNKNOWN, UNKNOWN, batch.labels).to(device)
+        terms = reconstruction_loss(
+            logits, labels, batch.moving.to(device), self.weights, moving_weight=self.moving_weight
+        )
+        kl = kl_to_standard_normal(posterior.mean, posterior.log_variance)
+        with torch.no_grad():
+            right = (logits.argmax(-1) == labels)[(labels != 0) & (labels != UNKNOWN)].float().mean()
+        report = {
+            "ce": terms.cross_entropy.item(),
+            "lovasz": terms.lovasz.item(),
+            "moving": terms.moving.item(),
+            "kl": kl.item(),
+            "accuracy": right.item(),
+        }
+        return terms.total + self.kl_weight * kl, report
+
+
+def _noise_like(part: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(part.shape, generator=generator).to(part.device)
+    scale = part.detach().float().std(dim=(0, *range(2, part.ndim)), keepdim=True)
+    return noise * scale * strength.to(part.device).view(-1, *[1] * (part.ndim - 1))
+
+
+def vae_batches(store: ClipStore, config: ModelConfig, size: int, seed: int) -> Callable[[int], VaeBatch]:
+    """The i-th batch of clips; a quarter of the clips have voxels hidden."""
+
+    def batch_at(i: int) -> VaeBatch:
+        rng = np.random.default_rng((seed, i))
+        rows = store.rows(rng.integers(len(store), size=size), ("labels", "moving", "layout_agents"))
+        inputs = rows["labels"].copy()
+        for b in range(size):
+            if rng.random() < 0.25:
+                known = random_known(rows["labels"][b], rows["layout_agents"][b], config.grid, rng)
+                if (known != UNKNOWN).any():
+                    inputs[b] = known
+        return VaeBatch(torch.from_numpy(inputs), torch.from_numpy(rows["labels"]), torch.from_numpy(rows["moving"]))
+
+    return batch_at
+
+
+def label_weights(store: ClipStore, clips: int = 200) -> Tensor:
+    """[K] class weights from the first clips of a store."""
+    counts = np.zeros(NUM_CLASSES, np.int64)
+    for index in store.batches(20):
+        if index[0] >= clips:
+            break
+        counts += np.bincount(store.rows(index, ["labels"])["labels"].ravel(), minlength=256)[:NUM_CLASSES]
+    return class_weights(torch.from_numpy(counts))
+
+
+@dataclass
+class DitStage:
+    """Flow matching on normalised latents; all conditions are dropped at once for one chunk in ten."""
+
+    dit: Dit
+    drop: float = 0.1
+
+    @property
+    def network(self) -> nn.Module:
+        return self.dit
+
+    def loss(
+        self, batch: tuple[Tensor, ConditionBatch], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        data, conditions = batch
+        device = next(self.dit.parameters()).device
+        data = data.to(device)
+        present = torch.rand(len(data), generator=generator) >= self.drop
+        conditions = ConditionBatch(
+            **{n: getattr(conditions, n).to(device) for n in ConditionBatch.__dataclass_fields__ if n != "present"},
+            present=present.to(device),
+        )
+        noise = torch.randn(data.shape, generator=generator).to(device)
+        time = sample_time(len(data), generator, device)
+
+        def field(x: Tensor, t: Tensor) -> Tensor:
+            with autocast(device):
+                return self.dit(x, t, conditions)
+
+        losses = flow_loss(field, data, noise, time)
+        late = time > 0.7
+        return losses.mean(), {"late": losses[late].mean().item() if late.any() else float("nan")}
+
+
+def latent_statistics(vae: Vae, store: ClipStore, clips: int = 512) -> tuple[Tensor, Tensor]:
+    """[D] mean and standard deviation of the latents, one of each a channel of a plane or of the volume."""
+    total = []
+    for index in store.batches(16):
+        if index[0] >= clips:
+            break
+        total.append(encode_labels(vae, store.rows(index, ["labels"])["labels"]))
+    planes = unflatten(torch.cat(total), vae.config.hex_shape)
+
+    def channel(part: Tensor, what: Callable[[Tensor], Tensor]) -> Tensor:
+        values = what(part.movedim(1, 0).flatten(1))
+        return values.view(1, -1, *[1] * (part.ndim - 2)).expand(1, *part.shape[1:])
+
+    mean = HexPlane(**{n: channel(p, lambda v: v.mean(1)) for n, p in planes.items()})
+    std = HexPlane(**{n: channel(p, lambda v: v.std(1).clamp_min(1e-3)) for n, p in planes.items()})
+    return flatten(mean)[0].clone(), flatten(std)[0].clone()
+
+
+@torch.no_grad()
+def encode_labels(vae: Vae, labels: NDArray[np.uint8]) -> Tensor:
+    """[B, D] means of the latents of labels [B, T, X, Y, Z]."""
+    device = next(vae.parameters()).device
+    with autocast(device):
+        return flatten(vae.encode(torch.from_numpy(labels).to(device)).mean).float().cpu()
+
+
+def dit_batches(
+    store: ClipStore, latents: NDArray[np.float16], known: NDArray[np.float16], size: int, seed: int
+) -> Callable[[int], tuple[Tensor, ConditionBatch]]:
+    """The i-th batch of normalised latents [B, D], of the latents of what is known of them, and of conditions."""
+
+    def batch_at(i: int) -> tuple[Tensor, ConditionBatch]:
+        rng = np.random.default_rng((seed, i))
+        index = rng.integers(len(latents), size=size)
+        rows = store.rows(index, ("trajectory", "command", "layout_static", "layout_agents"))
+        conditions = ConditionBatch(
+            trajectory=torch.from_numpy(rows["trajectory"]),
+            command=torch.from_numpy(rows["command"]).long(),
+            layout_static=torch.from_numpy(rows["layout_static"]),
+            layout_agents=torch.from_numpy(rows["layout_agents"]),
+            known=torch.from_numpy(known[index].astype(np.float32)),
+            present=torch.ones(size, dtype=torch.bool),
+        )
+        return torch.from_numpy(latents[index].astype(np.float32)), conditions
+
+    return batch_at
