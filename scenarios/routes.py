@@ -31,7 +31,7 @@ SHORTEST_ROUTE_M = 0.5
 
 @dataclass(frozen=True)
 class ScenarioTrigger:
-    """A scenario of a route. parameters: tag -> the attributes of each element of that tag, as written (CARLA frame)."""
+    """A scenario of a route. parameters: tag -> attributes of each element of that tag, as written (CARLA frame)."""
 
     name: str
     type: str
@@ -183,7 +183,7 @@ def _weather(node: Element, place: str) -> dict[float, dict[str, float]]:
     found: dict[float, dict[str, float]] = {}
     for index, weather in enumerate([*node.findall("weather"), *node.findall("weathers/weather")]):
         where = f"{place}: weather[{index}]"
-        values = {key: _number(weather, key, where) for key in weather.keys() if key != "id"}
+        values = {key: _number(weather, key, where) for key, _ in weather.items() if key != "id"}
         found[values.pop("route_percentage", 0.0)] = values
     return dict(sorted(found.items()))
 

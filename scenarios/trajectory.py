@@ -119,7 +119,7 @@ def _from_matrices(path: Path, rows: list[tuple[int, list[str]]], dt_s: float) -
 def _times(path: Path, frames: int, dt_s: float) -> Doubles:
     beside = path.with_name("times.txt")
     if not beside.is_file() or beside == path:
-        return np.arange(frames) * dt_s
+        return np.arange(frames, dtype=np.float64) * dt_s
     times = _numbers(beside, _rows(beside), 1)[:, 0]
     if len(times) != frames:
         raise ScenarioError(f"{beside.name}: has {len(times)} times for {frames} poses of {path.name}; match them")

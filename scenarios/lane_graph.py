@@ -1,0 +1,203 @@
+"""Driving lanes as a graph, and the matching of keypoints to lanes. K keypoints; u fractional index along a lane."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
+
+import networkx as nx
+import numpy as np
+from scipy.spatial import cKDTree
+
+from dcgen.errors import ScenarioError
+from dcgen.types import Doubles, wrap_angle
+from scenarios.roadmap import Lane, RoadMap
+
+OFF_MAP_M = 12.0  # a keypoint farther from every driving lane is an error
+SEARCH_M = 18.0  # lanes this far away may still be meant: the other carriageway
+CANDIDATES = 8
+CHANGE_COST_M = 12.0
+CHANGE_ROOM_M = 12.0
+BACKWARD_M = 1.5  # keypoints may lie a little out of order
+
+
+@dataclass(frozen=True)
+class Match:
+    """A place on a lane that a keypoint may mean, and what it costs to mean it."""
+
+    lane: str
+    u: float
+    s_m: float
+    cost: float
+    distance_m: float
+
+
+@dataclass(frozen=True)
+class Reach:
+    """All lanes that can be reached from the start of one, with costs and ways."""
+
+    limit_m: float
+    cost: dict[str, float]
+    way: dict[str, list[str]]
+
+
+class LaneGraph:
+    """Lanes as nodes; an edge to a successor costs the lane's length, to a neighbour the price of a lane change."""
+
+    def __init__(self, road_map: RoadMap) -> None:
+        self.lanes = {key: lane for key, lane in road_map.lanes.items() if is_routable(lane)}
+        self.along_m = {key: stations_m(lane) for key, lane in self.lanes.items()}
+        self.graph: nx.DiGraph[str] = nx.DiGraph()
+        for key, lane in self.lanes.items():
+            length = self.length_m(key)
+            self.graph.add_node(key)
+            for other in (lane.left_change, lane.right_change):
+                if other in self.lanes:
+                    self.graph.add_edge(key, other, cost=CHANGE_COST_M + max(0.0, CHANGE_ROOM_M - length))
+            for other in lane.successors:
+                if other in self.lanes:
+                    self.graph.add_edge(key, other, cost=length)
+        self._keys = list(self.lanes)
+        sizes = [len(lane.width_m) for lane in self.lanes.values()]
+        self._owner = np.repeat(np.arange(len(sizes)), sizes)
+        self._first = np.cumsum([0, *sizes])
+        points = [lane.centre_m for lane in self.lanes.values()]
+        self._points = np.concatenate(points) if points else np.zeros((0, 3))
+        self._tree = cKDTree(self._points[:, :2])
+        self._reach: dict[str, Reach] = {}
+
+    def length_m(self, key: str) -> float:
+        return float(self.along_m[key][-1])
+
+    def matches(self, point: Doubles, yaw_rad: float | None, place: str) -> list[Match]:
+        """The lanes a keypoint [3] may mean, likeliest first. Raises ScenarioError where it lies off every road."""
+        near = np.asarray(self._tree.query_ball_point(point[:2], SEARCH_M), dtype=np.int64)
+        best: dict[int, tuple[float, int]] = {}
+        for index, gap in zip(near, np.linalg.norm(self._points[near, :2] - point[:2], axis=1), strict=True):
+            owner = int(self._owner[index])
+            if owner not in best or gap < best[owner][0]:
+                best[owner] = (float(gap), int(index - self._first[owner]))
+        found = [self._match(self._keys[owner], at, point, yaw_rad) for owner, (_, at) in best.items()]
+        if not found or min(match.distance_m for match in found) > OFF_MAP_M:
+            gap = float(self._tree.query(point[:2])[0]) if len(self._points) else float("inf")
+            raise ScenarioError(
+                f"{place} (x={point[0]:.1f}, y={point[1]:.1f} in the map's frame) lies {gap:.0f} m from the nearest "
+                f"driving lane, more than {OFF_MAP_M:.0f} m; is this the map of the route's town, and y in its frame?"
+            )
+        return sorted(found, key=lambda match: match.cost)[:CANDIDATES]
+
+    def _match(self, key: str, at: int, point: Doubles, yaw_rad: float | None) -> Match:
+        lane, along = self.lanes[key], self.along_m[key]
+        best, where = np.inf, float(at)
+        for i in (at - 1, at):
+            if 0 <= i < len(along) - 1:
+                start, step = lane.centre_m[i, :2], lane.centre_m[i + 1, :2] - lane.centre_m[i, :2]
+                part = float(np.clip(np.dot(point[:2] - start, step) / max(np.dot(step, step), 1e-12), 0.0, 1.0))
+                gap = float(np.linalg.norm(start + part * step - point[:2]))
+                if gap < best:
+                    best, where = gap, i + part
+        index = min(round(where), len(along) - 1)
+        cost = best**2 + 0.5 * min(abs(point[2] - lane.centre_m[index, 2]), 10.0) ** 2
+        if yaw_rad is not None:
+            cost += 20.0 * (1.0 - float(np.cos(lane.yaw_rad[index] - yaw_rad)))
+        return Match(key, where, float(np.interp(where, np.arange(len(along)), along)), cost, best)
+
+    def reach(self, key: str, limit_m: float) -> Reach:
+        known = self._reach.get(key)
+        if known is None or known.limit_m < limit_m:
+            cost, way = nx.single_source_dijkstra(self.graph, key, cutoff=limit_m, weight="cost")
+            known = self._reach[key] = Reach(limit_m, dict(cost), dict(way))  # type: ignore[arg-type]
+        return known
+
+    def beside(self, key: str) -> dict[str, list[str]]:
+        """Lanes of the same stretch that lane changes lead to, with the way there; itself included."""
+        ways, todo = {key: [key]}, deque([key])
+        while todo:
+            here = todo.popleft()
+            for other in (self.lanes[here].left_change, self.lanes[here].right_change):
+                if other in self.lanes and other is not None and other not in ways:
+                    ways[other] = [*ways[here], other]
+                    todo.append(other)
+        return ways
+
+    def way(self, a: Match, b: Match, limit_m: float) -> tuple[float, list[str]] | None:
+        """Cost and lanes of the cheapest way from one place to another; None where there is none within the limit."""
+        beside = self.beside(a.lane)
+        forward = self._fraction(b) * self.length_m(a.lane) - a.s_m if b.lane in beside else -np.inf
+        if forward >= -BACKWARD_M:
+            changes = len(beside[b.lane]) - 1
+            tight = max(0.0, CHANGE_ROOM_M * changes - forward)
+            return max(forward, 0.0) - min(forward, 0.0) + CHANGE_COST_M * changes + tight, beside[b.lane]
+        reach = self.reach(a.lane, limit_m + self.length_m(a.lane))
+        if b.lane not in beside:
+            if b.lane not in reach.cost:
+                return None
+            return max(0.0, reach.cost[b.lane] - a.s_m + b.s_m), reach.way[b.lane]
+        back = [p for p in self.lanes[b.lane].predecessors if p in reach.cost]  # once round the block
+        if not back:
+            return None
+        last = min(back, key=lambda p: reach.cost[p] + self.length_m(p))
+        cost = reach.cost[last] + self.length_m(last) - a.s_m + b.s_m
+        return (cost, [*reach.way[last], b.lane]) if cost <= limit_m else None
+
+    def _fraction(self, match: Match) -> float:
+        return match.s_m / max(self.length_m(match.lane), 1e-9)
+
+
+def is_routable(lane: Lane) -> bool:
+    """Whether routes may use it: turning lanes for both directions are left out."""
+    return lane.is_driving and lane.kind != "bidirectional"
+
+
+def stations_m(lane: Lane) -> Doubles:
+    """[N] metres along the lane's centre, seen from above."""
+    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lane.centre_m[:, :2], axis=0), axis=1))])
+
+
+def match_keypoints(
+    graph: LaneGraph, keypoints_m: Doubles, yaw_rad: Doubles | None, place: str
+) -> tuple[list[Match], list[list[str]]]:
+    """The cheapest choice of a place for every keypoint, and the K - 1 ways between them (Viterbi).
+
+    A keypoint on the wrong side of the road costs less moved over than reached by a detour.
+    """
+    layers = [
+        graph.matches(point, None if yaw_rad is None else float(wrap_angle(yaw_rad[i])), f"{place}: keypoint {i}")
+        for i, point in enumerate(keypoints_m)
+    ]
+    total = [match.cost for match in layers[0]]
+    steps: list[list[tuple[int, list[str]]]] = []
+    for index, (before, after) in enumerate(pairwise(layers)):
+        straight = float(np.linalg.norm(keypoints_m[index + 1, :2] - keypoints_m[index, :2]))
+        found = _step(graph, before, after, total, 2 * straight + 400.0) or _step(graph, before, after, total, 1e9)
+        if not found:
+            raise ScenarioError(
+                f"{place}: no lanes lead from keypoint {index} to keypoint {index + 1} "
+                f"({straight:.0f} m apart); move one of them or check its direction"
+            )
+        steps.append([(start, way) for _, start, way in found])
+        total = [cost for cost, _, _ in found]
+    best = int(np.argmin(total))
+    chosen, ways = [layers[-1][best]], []
+    for layer, step in zip(reversed(layers[:-1]), reversed(steps), strict=True):
+        best, way = step[best]
+        ways.append(way)
+        chosen.append(layer[best])
+    return chosen[::-1], ways[::-1]
+
+
+def _step(
+    graph: LaneGraph, before: list[Match], after: list[Match], total: list[float], limit_m: float
+) -> list[tuple[float, int, list[str]]]:
+    """Per match of the next keypoint: cost so far, the match before, the way; empty where none can be reached."""
+    rows = []
+    for match in after:
+        best: tuple[float, int, list[str]] = (float("inf"), 0, [])
+        for index, source in enumerate(before):
+            if total[index] + match.cost < best[0]:
+                found = graph.way(source, match, limit_m)
+                if found is not None and total[index] + found[0] + match.cost < best[0]:
+                    best = (total[index] + found[0] + match.cost, index, found[1])
+        rows.append(best)
+    return rows if any(np.isfinite(cost) for cost, _, _ in rows) else []
