@@ -13,7 +13,7 @@ from scenarios.world.traffic import TrafficLog
 FIRST_ID = 1_000_000
 SLOT_M = 6.4
 END_M = 7.0  # kept free at either end of a lane
-SLOW_MPS = 16.0
+SLOW_MPS = 23.0
 CLEAR_M = 0.3
 
 
@@ -43,8 +43,8 @@ def _for_parking(lane: Lane, raster: RoadRaster) -> bool:
         return False
     width = float(np.median(lane.width_m))
     if lane.kind == "parking":
-        return width >= 1.9
-    if lane.kind != "shoulder" or not 2.2 <= width <= 5.0:
+        return width >= 1.95
+    if lane.kind != "shoulder" or not 1.95 <= width <= 5.0:
         return False
     if lane.speed_limit_mps is not None and lane.speed_limit_mps > SLOW_MPS:
         return False

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from dcgen.types import PALETTE, Labels
+from dcgen.errors import WorldError
+from dcgen.types import LAYOUT_CHANNELS, PALETTE, Clip, GridSpec, Labels, Semantics, nano_grid
+from scenarios.world.clips import World, sample_clip
 from scenarios.world.tile import TownTile
 
 Pixels = NDArray[np.uint8]
@@ -66,3 +71,62 @@ def oblique_view(labels: Labels, scale: int = 4) -> Pixels:
             picture[max(base - high, 0) : base, columns] = side[None]
             picture[max(base - high - deep, 0) : base - high, columns] = top[None]
     return picture
+
+
+def clip_picture(clip: Clip, scale: int = 4) -> Pixels:
+    """[rows, columns, 3] first and last frame from above, the layout, and the middle frame at a slant."""
+    frames = clip.conditions.frames
+    views = [top_view(clip.labels[0], scale), top_view(clip.labels[-1], scale), layout_view(clip, scale)]
+    views.append(oblique_view(clip.labels[frames // 2], scale))
+    rows = max(view.shape[0] for view in views)
+    return np.concatenate(
+        [np.pad(v, ((0, rows - v.shape[0]), (0, 6), (0, 0)), constant_values=245) for v in views], axis=1
+    )
+
+
+def layout_view(clip: Clip, scale: int = 4) -> Pixels:
+    """[Y * scale, X * scale, 3] the middle frame's layout: what a user's map and agents say."""
+    conditions = clip.conditions
+    layers = dict(zip(LAYOUT_CHANNELS, conditions.layout[conditions.frames // 2], strict=True))
+    picture = np.full((*conditions.grid.shape[:2], 3), 235.0)
+    colours = {
+        "road": PALETTE[Semantics.ROAD], "junction": (120, 105, 130), "sidewalk": PALETTE[Semantics.SIDEWALK],
+        "crosswalk": (240, 240, 200), "marking": (255, 255, 255), "route": (250, 160, 60),
+        "vehicle": PALETTE[Semantics.VEHICLE], "bicycle": PALETTE[Semantics.BICYCLE],
+        "pedestrian": PALETTE[Semantics.PEDESTRIAN],
+    }  # fmt: skip
+    for name, colour in colours.items():
+        share = layers[name][..., None] * (0.5 if name in ("route", "junction") else 1.0)
+        picture = picture * (1 - share) + np.asarray(colour, np.float64) * share
+    view = np.clip(picture, 0, 255).astype(np.uint8).transpose(1, 0, 2)[::-1]
+    return view.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def contact_sheet(clips: list[Clip], scale: int = 4) -> Pixels:
+    """[rows, columns, 3] one row of views a clip."""
+    rows = [np.pad(clip_picture(clip, scale), ((0, 6), (0, 0), (0, 0)), constant_values=245) for clip in clips]
+    return np.concatenate(rows, axis=0)
+
+
+def save_picture(pixels: Pixels, path: Path) -> None:
+    """Write a PNG, whole or not at all. Raises WorldError."""
+    from PIL import Image
+
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        Image.fromarray(pixels).save(partial, format="PNG")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WorldError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+
+
+def preview_world(world: World, out_dir: Path, clips: int = 6, seed: int = 0, grid: GridSpec | None = None) -> list[Path]:
+    """town.png and clips.png of a world in out_dir; their paths."""
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    save_picture(town_picture(world.tile), out_dir / "town.png")
+    drawn = [sample_clip(world, seed + n, grid or nano_grid(), 8, 0.2) for n in range(clips)]
+    save_picture(contact_sheet(drawn), out_dir / "clips.png")
+    return [out_dir / "town.png", out_dir / "clips.png"]
