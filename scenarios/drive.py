@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from dcgen.types import Doubles, wrap_angle
 
@@ -101,7 +101,7 @@ def speed_cap(route: Line, target_speed: float | Sequence[tuple[float, float]] |
     bend = np.abs(curvature(route))
     bend = np.maximum(bend, np.maximum(np.roll(bend, 1), np.roll(bend, -1)))  # between points, too
     change = np.abs(np.gradient(curvature(route), along + 1e-9 * np.arange(len(along))))
-    change = uniform_filter1d(change, 5, mode="nearest")
+    change = maximum_filter1d(change, 5, mode="nearest")
     comfort = np.minimum.reduce(
         [
             np.sqrt(LATERAL_MPS2 * 0.95 / np.maximum(bend, 1e-6)),

@@ -98,9 +98,9 @@ class LaneGraph:
                 if gap < best:
                     best, where = gap, i + part
         index = min(round(where), len(along) - 1)
-        cost = best**2 + 0.5 * min(abs(point[2] - lane.centre_m[index, 2]), 10.0) ** 2
+        cost = 2 * best**2 + 0.5 * min(abs(point[2] - lane.centre_m[index, 2]), 10.0) ** 2
         if yaw_rad is not None:
-            cost += 20.0 * (1.0 - float(np.cos(lane.yaw_rad[index] - yaw_rad)))
+            cost += 40.0 * (1.0 - float(np.cos(lane.yaw_rad[index] - yaw_rad)))
         return Match(key, where, float(np.interp(where, np.arange(len(along)), along)), cost, best)
 
     def reach(self, key: str, limit_m: float) -> Reach:

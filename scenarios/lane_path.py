@@ -13,6 +13,7 @@ from scenarios.roadmap import Lane
 
 CHANGE_S = 3.2  # a lane change takes this long at the speed limit
 CHANGE_SHORTEST_M, CHANGE_LONGEST_M = 20.0, 120.0
+CHANGE_LEAST_M = 13.0  # not even a keypoint makes it more abrupt
 STRAIGHT_RAD = np.radians(33.0)
 LEFT, RIGHT, STRAIGHT, LANEFOLLOW, CHANGELANELEFT, CHANGELANERIGHT = range(1, 7)
 
@@ -96,42 +97,56 @@ def draw_line(graph: LaneGraph, chain: Chain) -> Line:
     option = np.array(turn_options(graph, pieces))[piece_of]
     points = plain.copy()
     along = np.concatenate([[0.0], np.cumsum(_steps(plain, piece_of, pieces))])
-    centres = {i: float(along[np.argmax(piece_of == i)]) for i, piece in enumerate(pieces) if piece.change}
+    starts = {i: float(along[np.argmax(piece_of == i)]) for i, piece in enumerate(pieces) if piece.change}
     keys = [float(np.interp(u, u_of[piece_of == i], along[piece_of == i])) for i, u in chain.keypoints]
-    for index in centres:
-        ahead = _neighbours(graph, pieces, index, 1, -pieces[index].change)
-        back = _neighbours(graph, pieces, index - 1, -1, pieces[index].change)
-        span = (float(along[np.isin(piece_of, list(back))].min()), float(along[np.isin(piece_of, list(ahead))].max()))
-        start, stop = _window(graph.lanes[pieces[index].lane], index, centres, span, keys)
-        turned = CHANGELANERIGHT if pieces[index].change > 0 else CHANGELANELEFT
+    groups = _change_groups(starts)
+    for place, group in enumerate(groups):
+        beside = _beside(graph, pieces, group)
+        inside = along[np.isin(piece_of, list(beside))]
+        before = starts[groups[place - 1][-1]] if place else -np.inf
+        after = starts[groups[place + 1][0]] if place + 1 < len(groups) else np.inf
+        first, last = starts[group[0]], starts[group[-1]]
+        room = (max((before + first) / 2, inside.min()), min((after + last) / 2, inside.max()))
+        start, stop = _window(graph.lanes[pieces[group[0]].lane], len(group), (first + last) / 2, room, keys)
+        net = sum(pieces[i].change for i in group)
         for i in np.flatnonzero((along >= start) & (along <= stop)) if stop > start else ():
-            key = int(piece_of[i])
-            beside = (back if key < index else ahead).get(key)
-            if beside is not None:
+            sides = beside.get(int(piece_of[i]))
+            if sides is not None:
                 part = (along[i] - start) / (stop - start)
                 weight = part**3 * (part * (part * 6 - 15) + 10)
-                share = weight if key < index else 1 - weight
-                points[i] += share * (at(graph.lanes[beside], u_of[i : i + 1])[0] - points[i])
-                option[i] = turned
+                here, there = (at(graph.lanes[side], u_of[i : i + 1])[0] for side in sides)
+                points[i] = here + weight * (there - here)
+                option[i] = (CHANGELANERIGHT if net > 0 else CHANGELANELEFT) if net else option[i]
     return Line(points, option, piece_of)
 
 
-def _window(
-    lane: Lane, index: int, centres: dict[int, float], span: tuple[float, float], keys: list[float]
-) -> tuple[float, float]:
+def _change_groups(starts: dict[int, float]) -> list[list[int]]:
+    """Lane changes that follow each other closely are made in one go."""
+    groups: list[list[int]] = []
+    for index in starts:
+        if groups and starts[index] - starts[groups[-1][-1]] < CHANGE_SHORTEST_M:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def _window(lane: Lane, lanes: int, centre: float, room: tuple[float, float], keys: list[float]) -> tuple[float, float]:
     """From where to where a lane change lasts: by speed, where both lanes are, and mostly done at the keypoints."""
-    centre = centres[index]
-    half = float(np.clip(CHANGE_S * (lane.speed_limit_mps or 14.0), CHANGE_SHORTEST_M, CHANGE_LONGEST_M)) / 2
-    before = max([c for i, c in centres.items() if i < index], default=-np.inf)
-    after = min([c for i, c in centres.items() if i > index], default=np.inf)
-    start = max(centre - half, (before + centre) / 2, span[0])
-    stop = min(centre + half, (after + centre) / 2, span[1])
+    wide = np.sqrt(lanes)  # the same sideways acceleration
+    length = CHANGE_S * (lane.speed_limit_mps or 14.0)
+    half = wide * float(np.clip(length, CHANGE_SHORTEST_M, CHANGE_LONGEST_M)) / 2
+    start, stop = max(centre - half, room[0]), min(centre + half, room[1])
+    early = {1: 0.55, 2: 0.43}.get(lanes, 0.36)  # until then at most 2.4 m of the way across are done
     for key in keys:
         if start < key <= centre:
-            start = max(start, (key - 0.54 * stop) / 0.46)
+            start = max(start, (key - early * stop) / (1 - early))
         elif centre < key < stop:
-            stop = min(stop, start + (key - start) / 0.46)
-    return start, stop
+            stop = min(stop, start + (key - start) / (1 - early))
+    short = max(0.0, wide * CHANGE_LEAST_M - (stop - start))
+    before, after = max(start - room[0], 0.0), max(room[1] - stop, 0.0)
+    back = min(before, max(short / 2, short - after))
+    return start - back, stop + min(after, short - back)
 
 
 def at(lane: Lane, u: Doubles) -> Doubles:
@@ -149,25 +164,48 @@ def _steps(points: Doubles, piece_of: np.ndarray, pieces: list[Piece]) -> Double
     return np.asarray(steps)
 
 
-def _neighbours(graph: LaneGraph, pieces: list[Piece], index: int, step: int, side: int) -> dict[int, str]:
-    """piece -> the lane beside it, walking from a change as far as both lanes go on. side: +1 right, -1 left."""
-    found: dict[int, str] = {}
-    while 0 <= index < len(pieces):
-        lane = graph.lanes[pieces[index].lane]
-        beside = f"{lane.id.rsplit(':', 1)[0]}:{lane.lane_id + side * (1 if lane.lane_id > 0 else -1)}"
-        if beside not in graph.lanes or graph.lanes[beside].lane_id * lane.lane_id < 0:
-            break
-        if found:
-            last = found[index - step]
-            tail, head = (beside, last) if step < 0 else (last, beside)
-            if head not in graph.lanes[tail].successors:
+def _beside(graph: LaneGraph, pieces: list[Piece], group: list[int]) -> dict[int, tuple[str, str]]:
+    """piece -> the lane a change comes from and the one it goes to, beside that piece, as far as both go on."""
+    net, done = sum(pieces[i].change for i in group), 0
+    found: dict[int, tuple[str, str]] = {}
+    for index in range(group[0], group[-1] + 1):
+        done += pieces[index].change
+        sides = _pair(graph, pieces[index].lane, -done, net - done)
+        if sides is not None:
+            found[index] = sides
+    for index, step in ((group[0] - 1, -1), (group[-1] + (group[-1] in found), 1)):
+        while 0 <= index < len(pieces):
+            sides = _pair(graph, pieces[index].lane, *((0, net) if step < 0 else (-net, 0)))
+            beyond = found.get(index - step)
+            if sides is None or (beyond is not None and not _linked(graph, sides, beyond, step)):
                 break
-        found[index] = beside
-        crossing = index if step < 0 else index + 1
-        if crossing < len(pieces) and pieces[crossing].change:
-            break
-        index += step
-    return found
+            if step > 0 and index > group[-1] and pieces[index].change:
+                break  # the next change begins
+            found[index] = sides
+            if step < 0 and pieces[index].change:
+                break
+            index += step
+    return found or {group[0]: (pieces[group[0]].lane, pieces[group[0]].lane)}
+
+
+def _pair(graph: LaneGraph, lane: str, first: int, second: int) -> tuple[str, str] | None:
+    """The lanes so many places to the right (< 0: left) of one, in the same direction; None unless both exist."""
+    section, number = lane.rsplit(":", 1)
+    sign = 1 if int(number) > 0 else -1
+    found = []
+    for shift in (first, second):
+        other = int(number) + shift * sign
+        key = f"{section}:{other}"
+        if other * sign <= 0 or key not in graph.lanes:
+            return None
+        found.append(key)
+    return found[0], found[1]
+
+
+def _linked(graph: LaneGraph, here: tuple[str, str], there: tuple[str, str], step: int) -> bool:
+    """Whether both lanes go on from one piece to the next, or the piece is a stretch of the same section."""
+    pairs = zip(here, there, strict=True) if step > 0 else zip(there, here, strict=True)
+    return all(a == b or (a in graph.lanes[b].successors) for a, b in pairs)
 
 
 def turn_options(graph: LaneGraph, pieces: list[Piece]) -> list[int]:
