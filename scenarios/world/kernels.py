@@ -42,19 +42,33 @@ def static_columns(
     at_x = np.empty(points, np.int64)
     at_y = np.empty(points, np.int64)
     over = np.empty(points, np.int64)
+    at_kind = np.empty(points, np.int64)
+    at_k = np.empty(points, np.int64)
+    row = np.arange(points) // sub
+    column = np.arange(points) % sub
     votes = np.zeros((3, nz + 2), np.int64)
+    # Neighbours share heights: a division is done only where a height is new.
+    old_height = 1 << 40
+    old_k = 0
+    old_lo = 1 << 40
+    old_hi = 1 << 40
+    bottom_k = 0
+    top_k = 0
     counts = np.zeros((nz, classes), np.int64)
     for i in range(nx):
         for j in range(ny):
+            uniform = True
+            first_kind = 0
+            first_k = 0
             for p in range(points):
-                a = i * sub + p // sub
-                b = j * sub + p % sub
-                x = min(max(int(math.floor(u_x[a] + v_x[b])), 0), cells_x - 1)
-                y = min(max(int(math.floor(u_y[a] + v_y[b])), 0), cells_y - 1)
+                a = i * sub + row[p]
+                b = j * sub + column[p]
+                x = min(int(max(u_x[a] + v_x[b], 0.0)), cells_x - 1)
+                y = min(int(max(u_y[a] + v_y[b], 0.0)), cells_y - 1)
                 at_x[p] = x
                 at_y[p] = y
                 over[p] = -1
-                level = 0
+                kind = int(surface_class[0, x, y])
                 height = int(surface_cm[0, x, y]) * 10
                 if levels > 1:
                     inside = floor_mm <= height < floor_mm + nz * voxel_mm
@@ -65,77 +79,103 @@ def static_columns(
                         deck_inside = floor_mm <= deck < floor_mm + nz * voxel_mm
                         nearer = abs(deck - anchor_mm) < abs(height - anchor_mm)
                         if (deck_inside and not inside) or (deck_inside == inside and nearer):
-                            level = other
+                            kind = int(surface_class[other, x, y])
                             height = deck
                             inside = deck_inside
                             over[p] = -1
                         else:
                             over[p] = deck
-                k = (height - floor_mm) // voxel_mm
-                k = min(max(k, -1), nz)
-                kind = surface_class[level, x, y]
+                if height != old_height:
+                    old_height = height
+                    old_k = min(max((height - floor_mm) // voxel_mm, -1), nz)
+                k = old_k
+                if p == 0:
+                    first_kind = kind
+                    first_k = k
+                uniform = uniform and kind == first_kind and k == first_k
+                at_kind[p] = kind
+                at_k[p] = k
+            best = first_kind
+            ground = first_k
+            if not uniform:
+                for p in range(points):
+                    for rank in range(3):
+                        if surface_order[rank] == at_kind[p]:
+                            votes[rank, at_k[p] + 1] += 1
+                winner = 0
+                most = -1
                 for rank in range(3):
-                    if surface_order[rank] == kind:
-                        votes[rank, k + 1] += 1
-            best = 0
-            most = -1
-            for rank in range(3):
-                total = 0
+                    total = 0
+                    for k in range(nz + 2):
+                        total += votes[rank, k]
+                    if total > most:
+                        most = total
+                        winner = rank
+                best = int(surface_order[winner])
+                most = -1
                 for k in range(nz + 2):
-                    total += votes[rank, k]
-                if total > most:
-                    most = total
-                    best = rank
-            ground = 0
-            most = -1
-            for k in range(nz + 2):
-                if votes[best, k] > most:
-                    most = votes[best, k]
-                    ground = k - 1
-            for rank in range(3):
-                for k in range(nz + 2):
-                    votes[rank, k] = 0
+                    if votes[winner, k] > most:
+                        most = votes[winner, k]
+                        ground = k - 1
+                    for rank in range(3):
+                        if rank != winner:
+                            votes[rank, k] = 0
+                    votes[winner, k] = 0
             surface_k[i, j] = ground
             if 0 <= ground < nz:
-                labels[i, j, ground] = surface_order[best]
-            touched = False
+                labels[i, j, ground] = best
+            low_kind = classes  # the range of classes seen in this column
+            high_kind = 0
             for p in range(points):
                 x = at_x[p]
                 y = at_y[p]
                 for s in range(spans + 1):
-                    if s == spans:
-                        if over[p] < 0:
-                            continue
+                    kind = 0
+                    lo = 0
+                    hi = 0
+                    if s < spans:
+                        kind = int(span_class[s, x, y])
+                        lo = int(span_lo_cm[s, x, y]) * 10
+                        hi = int(span_hi_cm[s, x, y]) * 10
+                    elif over[p] >= 0:
                         kind = deck_class
                         hi = over[p]
                         lo = hi - deck_mm
-                    else:
-                        kind = span_class[s, x, y]
-                        if kind == 0:
-                            continue
-                        lo = int(span_lo_cm[s, x, y]) * 10
-                        hi = int(span_hi_cm[s, x, y]) * 10
-                    first = max((lo - floor_mm) // voxel_mm, ground + 1)
-                    last = min((hi - 1 - floor_mm) // voxel_mm, nz - 1)
-                    for k in range(first, last + 1):
-                        bottom = floor_mm + k * voxel_mm
-                        covered = min(hi, bottom + voxel_mm) - max(lo, bottom)
-                        if covered * 4 >= voxel_mm:
-                            counts[k, kind] += 1
-                            touched = True
-            if touched:
+                    if kind == 0:
+                        if s < spans and over[p] < 0:
+                            break
+                        continue
+                    if lo != old_lo or hi != old_hi:
+                        old_lo = lo
+                        old_hi = hi
+                        bottom_k = max((lo - floor_mm) // voxel_mm, 0)
+                        top_k = min((hi - 1 - floor_mm) // voxel_mm, nz - 1)
+                        while bottom_k <= top_k:  # a quarter of the end voxels must be covered
+                            bottom = floor_mm + bottom_k * voxel_mm
+                            if (min(hi, bottom + voxel_mm) - max(lo, bottom)) * 4 >= voxel_mm:
+                                break
+                            bottom_k += 1
+                        while bottom_k <= top_k:
+                            bottom = floor_mm + top_k * voxel_mm
+                            if (min(hi, bottom + voxel_mm) - max(lo, bottom)) * 4 >= voxel_mm:
+                                break
+                            top_k -= 1
+                    for k in range(max(bottom_k, ground + 1), top_k + 1):
+                        counts[k, kind] += 1
+                        low_kind = min(low_kind, kind)
+                        high_kind = max(high_kind, kind)
+            if high_kind > 0:
                 for k in range(ground + 1, nz):
                     taken = 0
                     winner = 0
                     score = 0
-                    for c in range(classes):
+                    for c in range(low_kind, high_kind + 1):
                         n = counts[k, c]
-                        if n > 0:
-                            taken += n
-                            if n * weights[c] > score:
-                                score = n * weights[c]
-                                winner = c
-                            counts[k, c] = 0
+                        counts[k, c] = 0
+                        taken += n
+                        if n * weights[c] > score:
+                            score = n * weights[c]
+                            winner = c
                     if score > max(points - taken, 0) * free_weight:
                         labels[i, j, k] = winner
 

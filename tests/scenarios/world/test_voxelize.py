@@ -32,7 +32,8 @@ def random_tile(seed: int) -> TownTile:
     tile.surface_class[1] = rng.choice([0, 0, 6, 8], tile.surface_class[1].shape)
     tile.surface_cm[0] = rng.integers(-300, 200, tile.surface_cm[0].shape)
     tile.surface_cm[1] = rng.integers(150, 700, tile.surface_cm[1].shape)
-    tile.span_class[:] = rng.choice([0, 0, 0, 1, 2, 3, 5, 9], tile.span_class.shape)
+    kinds = rng.choice([0, 0, 0, 1, 2, 3, 5, 9], tile.span_class.shape)
+    tile.span_class[:] = np.take_along_axis(kinds, np.argsort(kinds == 0, axis=0, kind="stable"), axis=0)
     tile.span_lo_cm[:] = rng.integers(-300, 300, tile.span_class.shape)
     tile.span_hi_cm[:] = tile.span_lo_cm + rng.integers(0, 600, tile.span_class.shape)
     return tile
