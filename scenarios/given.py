@@ -13,7 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgen.errors import GridMismatch, ScenarioError
-from dcgen.types import MOVABLE, UNKNOWN, AgentTracks, Doubles, Floats, GridSpec, Labels, Scene, Semantics
+from dcgen.types import (
+    HEIGHT_SCALE_M,
+    MOVABLE,
+    STATIC_CHANNELS,
+    UNKNOWN,
+    AgentTracks,
+    Doubles,
+    Floats,
+    GridSpec,
+    Labels,
+    Scene,
+    Semantics,
+)
 
 AGENT_HEIGHT_SLACK_M = 0.8  # a voxel is kept as part of an agent when its centre lies this far above it
 
@@ -128,3 +140,24 @@ def _wide(columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
     padded = np.pad(columns, ((0, 0), (1, 1), (1, 1)))
     x, y = columns.shape[1:]
     return np.any([padded[:, i : i + x, j : j + y] for i in range(3) for j in range(3)], axis=0)
+
+
+def layout_seen(scene: Scene, world_se3_anchor: Doubles, grid: GridSpec) -> tuple[Floats, NDArray[np.bool_]]:
+    """The scene's own static layout [C, X, Y] as seen from the anchor, and where [X, Y] the scene has any.
+
+    From the frame whose ego stands nearest; heights are relative to the anchor again.
+    """
+    egos = scene.world_se3_ego
+    ego = egos[frame := int(np.argmin(np.linalg.norm(egos[:, :2, 3] - world_se3_anchor[:2, 3], axis=1)))]
+    local = np.linalg.inv(ego) @ world_se3_anchor
+    centres = grid.centres_m()[:, :, 0].copy()
+    centres[..., 2] = 0.0
+    xy = (centres @ local[:3, :3].T + local[:3, 3])[..., :2]
+    cell = np.floor(np.round((xy - scene.grid.origin_m[:2]) / scene.grid.voxel_m[:2], 6)).astype(np.int64)
+    inside = np.all((cell >= 0) & (cell < scene.grid.shape[:2]), axis=-1)
+    i, j = np.moveaxis(np.where(inside[..., None], cell, 0), -1, 0)
+    static = scene.layout[frame, : len(STATIC_CHANNELS)][:, i, j].astype(np.float32)
+    rise = np.float32((ego[2, 3] - world_se3_anchor[2, 3]) / HEIGHT_SCALE_M)
+    mapped = static[: STATIC_CHANNELS.index("route")].max(axis=0) > 0
+    static[STATIC_CHANNELS.index("height")] += np.where(mapped, rise, np.float32(0.0))
+    return np.where(inside, static, np.float32(0.0)), inside

@@ -206,9 +206,8 @@ class Move(Part):
 
 
 class Edit(Part):
-    """Changes to a finished scene: its file, and agents added, moved and removed."""
+    """Agents added to a finished scene, moved in it and removed from it."""
 
-    scene: str | None = None
     add: tuple[Agent, ...] = ()
     move: tuple[Move, ...] = ()
     remove: tuple[int, ...] = ()
@@ -218,14 +217,12 @@ class Edit(Part):
 class Outpaint(Part):
     """A finished scene seen from further along its route: what it shows is kept, the rest made."""
 
-    scene: str
     along_m: Annotated[float, Field(ge=-200.0, le=200.0)]
 
 
 class Continue(Part):
     """A scene that goes on where a finished one stops; its last frames are the first of the new one."""
 
-    scene: str
     given_frames: Annotated[int, Field(ge=1, le=64)] = 2
 
 
@@ -259,10 +256,12 @@ class Scenario(Part):
     command: CommandName | None = None
     agents: Annotated[tuple[Agent, ...], Field(max_length=2000)] = ()
     traffic: Traffic | None = None
+    scene: str | None = None
     edit: Edit | None = None
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     continue_from: Continue | None = None
+    without_map: Literal["street", "nothing"] = "street"
     grid: Grid | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     metadata: dict[str, Any] = {}
@@ -283,9 +282,13 @@ class Scenario(Part):
         places = [point.s_m for point in self.speed_profile or ()]
         if places != sorted(set(places)):
             raise ValueError("speed_profile must have growing s_m; sort it")
-        sources = [name for name in ("edit", "outpaint", "continue_from") if getattr(self, name) is not None]
-        if len(sources) > 1:
-            raise ValueError(f"{' and '.join(sources)} exclude each other; keep one")
+        uses = [name for name in ("edit", "outpaint", "continue_from") if getattr(self, name) is not None]
+        if len(uses) > 1:
+            raise ValueError(f"{' and '.join(uses)} exclude each other; keep one")
+        if self.inpaint and (self.outpaint or self.continue_from):
+            raise ValueError("inpaint goes with edit alone; do one after the other")
+        if self.scene and self.trajectory:
+            raise ValueError("scene has its ego's path already; remove trajectory")
         ids = [agent.id for agent in self.agents if agent.id is not None]
         if len(ids) != len(set(ids)):
             raise ValueError("two agents have the same id; give each its own")
@@ -300,6 +303,19 @@ class Scenario(Part):
     def text(self) -> str:
         """The file as it was written, or the same meaning as JSON."""
         return self._text or self.model_dump_json(by_alias=True, exclude_defaults=True)
+
+    @property
+    def scene_path(self) -> Path | None:
+        """The finished scene to start from."""
+        return None if self.scene is None else self.place(self.scene)
+
+    @property
+    def needs_scene(self) -> str | None:
+        """The first field given that means nothing without a finished scene."""
+        for name in ("edit", "inpaint", "outpaint", "continue_from"):
+            if getattr(self, name) is not None:
+                return name
+        return None
 
     @property
     def grid_spec(self) -> GridSpec:

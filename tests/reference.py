@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from torch.nn import functional
 
@@ -79,7 +81,7 @@ def crop_static_numpy(raster, anchor, grid, route_xy_m):  # type: ignore[no-unty
     x, y = gx + (np.arange(nx) + 0.5) * vx, gy + (np.arange(ny) + 0.5) * vy
     route = np.asarray(route_xy_m) - (tx, ty)
     route = np.stack([route[:, 0] * c + route[:, 1] * s, route[:, 1] * c - route[:, 0] * s], axis=1)
-    for (ax, ay), (bx, by) in zip(route, route[1:], strict=False):
+    for (ax, ay), (bx, by) in pairwise(route):
         dx, dy = bx - ax, by - ay
         px, py = (x - ax)[:, None], (y - ay)[None]
         along = np.clip((px * dx + py * dy) / (dx * dx + dy * dy), 0.0, 1.0)

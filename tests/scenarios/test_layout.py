@@ -44,7 +44,7 @@ def lane(
     heading = 0.0
     if lane_id > 0:
         centre, heading = centre[::-1], np.pi
-    left = centre + [0, width / 2 * (1 if lane_id < 0 else -1), 0]
+    left = centre + np.array([0, width / 2 * (1 if lane_id < 0 else -1), 0])
     right = 2 * centre - left
     return Lane(
         f"{road}:0:{lane_id}", road, lane_id, kind, turned(centre, angle, shift), turned(left, angle, shift),
@@ -130,7 +130,7 @@ def test_junction_corners_and_islands_are_paved_and_blocks_are_not():
             arm = lane(lane_id, "driving", y, 3.5, road=10 + k, angle=k * np.pi / 2, junction=7, x=(0, 15))
             lanes.append(arm)
     outline = np.array([[-4.2, -4.2], [4.2, -4.2], [4.2, 4.2], [-4.2, 4.2]]) * 3.4
-    road_map = RoadMap("x", {l.id: l for l in lanes}, (Junction(7, outline),), (), (), (-15, -15, 15, 15))
+    road_map = RoadMap("x", {each.id: each for each in lanes}, (Junction(7, outline),), (), (), (-15, -15, 15, 15))
     raster = rasterise(road_map)
     centre = np.floor((np.array([0.1, 0.1]) - raster.origin_m) / 0.2).astype(int)
     i, j = centre
