@@ -1,0 +1,1 @@
+"""Scenes out of the house: pictures, films, summaries. Everything here reads dcgen.types and scene files alone."""
