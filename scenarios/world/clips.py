@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,9 +109,15 @@ def _moving_neighbours(log: TrafficLog, row: NDArray[np.int64], frame: NDArray[n
     return count
 
 
-@lru_cache(maxsize=64)
+_found: WeakKeyDictionary[World, dict[tuple[int, int], Candidates]] = WeakKeyDictionary()
+
+
 def _candidates(world: World, frames: int, stride: int) -> Candidates:
-    return find_candidates(world.traffic, frames, stride)
+    """find_candidates, once for a world."""
+    kept = _found.setdefault(world, {})
+    if (frames, stride) not in kept:
+        kept[frames, stride] = find_candidates(world.traffic, frames, stride)
+    return kept[frames, stride]
 
 
 def _stride(log: TrafficLog, dt_s: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dcgen.types import Doubles, Semantics
-from scenarios.layout import ROAD, SIDEWALK
+from scenarios.layout import CROSSWALK, ROAD, SIDEWALK
 from scenarios.roadmap import RoadMap
 from scenarios.world.blocks import STEP_M, Blocks, Edge, Zone
 from scenarios.world.canvas import Canvas, rectangle
@@ -20,6 +20,7 @@ TREE_INSET_M = 2.6
 TREE_SPACING_M = 9.0
 RAIL_INSET_M = 0.6
 STEEP_M = 1.5
+MEDIAN_END_M = 7.0
 
 
 def furnish(blocks: Blocks, road_map: RoadMap, canvas: Canvas) -> None:
@@ -34,7 +35,28 @@ def furnish(blocks: Blocks, road_map: RoadMap, canvas: Canvas) -> None:
             _boundary(edge, canvas, rng)
         else:
             _open_road(edge, canvas, rng)
+            _cabinets(edge, canvas, 5.0, 80.0)
+    _medians(road_map, canvas, np.random.default_rng(blocks.edges[0].seed if blocks.edges else 0))
     furnish_decks(canvas)
+
+
+def _medians(road_map: RoadMap, canvas: Canvas, rng: np.random.Generator) -> None:
+    """Hedges along half of the medians that are wide enough, open at their ends and at crosswalks."""
+    for key in sorted(road_map.lanes):
+        lane = road_map.lanes[key]
+        planted = rng.random() < 0.5
+        if lane.kind != "median" or not planted or float(np.median(lane.width_m)) < 1.8:
+            continue
+        line = lane.centre_m[:, :2]
+        s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+        crossing = (canvas.flags_at(line[:, None] + np.array([[0, 0], [3, 0], [-3, 0], [0, 3], [0, -3]])) & CROSSWALK).any(1)
+        for k in range(len(line) - 1):
+            step = line[k + 1] - line[k]
+            length = float(np.linalg.norm(step))
+            if s[k] < MEDIAN_END_M or s[-1] - s[k + 1] < MEDIAN_END_M or crossing[k] or length < 0.05:
+                continue
+            middle = (line[k] + line[k + 1]) / 2
+            canvas.add(canvas.box(rectangle(middle, step / length, length + 0.2, 0.8)), Semantics.VEGETATION, 0.0, 1.0)
 
 
 def _post(canvas: Canvas, at_m: Doubles, height_m: float) -> bool:
@@ -60,17 +82,27 @@ def _lamps(edge: Edge, canvas: Canvas, spacing_m: float) -> None:
 
 
 def _boxes(edge: Edge, canvas: Canvas, rng: np.random.Generator) -> None:
-    """Bus shelters and street cabinets, where there is room between the sidewalk and the buildings."""
-    shelter = rng.random() < 0.3 and edge.length_m > 30
-    size, height = ((4.0, 1.6), 2.4) if shelter else ((1.2, 1.2), 1.5)
-    marks = [rng.uniform(0.25, 0.75) * edge.length_m] if shelter else np.arange(15.0, edge.length_m, 45.0)
-    for mark in marks:
-        index = min(int(mark / STEP_M), len(edge.point_m) - 1)
-        at = edge.point_m[index] + edge.inward[index] * (size[1] / 2 + 0.3)
-        patch = canvas.box(rectangle(at, edge.along(index), *size))
-        if canvas.free(patch):
-            canvas.add(patch, Semantics.OTHER, 0.0, height)
-            canvas.reserve(patch)
+    """A bus shelter on some streets, else street cabinets, where there is room before the buildings."""
+    if rng.random() < 0.3 and edge.length_m > 30:
+        _box(edge, canvas, int(rng.uniform(0.25, 0.75) * edge.length_m / STEP_M), (4.0, 1.6), 2.4, 0.3)
+    else:
+        _cabinets(edge, canvas, 0.3, 45.0)
+
+
+def _cabinets(edge: Edge, canvas: Canvas, inset_m: float, spacing_m: float) -> None:
+    for mark in np.arange(15.0, edge.length_m, spacing_m):
+        _box(edge, canvas, int(mark / STEP_M), (1.2, 1.2), 1.5, inset_m)
+
+
+def _box(
+    edge: Edge, canvas: Canvas, index: int, size_m: tuple[float, float], height_m: float, inset_m: float
+) -> None:
+    index = min(index, len(edge.point_m) - 1)
+    at = edge.point_m[index] + edge.inward[index] * (size_m[1] / 2 + inset_m)
+    patch = canvas.box(rectangle(at, edge.along(index), *size_m))
+    if canvas.free(patch):
+        canvas.add(patch, Semantics.OTHER, 0.0, height_m)
+        canvas.reserve(patch)
 
 
 def _street_trees(edge: Edge, canvas: Canvas, rng: np.random.Generator) -> None:
@@ -165,7 +197,7 @@ def place_signals(road_map: RoadMap, canvas: Canvas) -> None:
         flags = canvas.flags_at(at + offsets)
         for wanted in (flags == 0, (flags & SIDEWALK > 0) & (flags & ROAD == 0)):
             spots = (at + offsets)[wanted]
-            if wanted is not None and any(_stand(canvas, spot, height) for spot in spots):
+            if any(_stand(canvas, spot, height) for spot in spots):
                 break
 
 

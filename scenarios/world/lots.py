@@ -35,10 +35,13 @@ STYLES = {
 
 
 def build_lots(blocks: Blocks, canvas: Canvas) -> None:
-    """Place the buildings of every edge, the most built-up edges first, then their gardens."""
+    """Place the buildings of every edge, the most built-up edges first, then their gardens.
+
+    Most stretches of fast open road have woods instead.
+    """
     order = {Zone.DOWNTOWN: 0, Zone.INDUSTRIAL: 1, Zone.RESIDENTIAL: 2, Zone.RURAL: 3, Zone.PARK: 4}
     for edge in sorted(blocks.edges, key=lambda each: order[each.zone]):
-        if edge.zone in STYLES:
+        if edge.zone in STYLES and not (edge.fast and not edge.urban and edge.seed % 10 < 6):
             _row(edge, STYLES[edge.zone], canvas, np.random.default_rng(edge.seed))
 
 
@@ -106,7 +109,9 @@ def plant_open_land(blocks: Blocks, canvas: Canvas, rng: np.random.Generator) ->
     for edge in blocks.edges:
         if edge.zone is Zone.PARK:
             _groves(edge, canvas, (14.0, 24.0), (7.0, 13.0), (5.0, 8.0))
-        elif edge.zone is Zone.RURAL and not edge.urban:
+        elif edge.zone is Zone.RURAL and edge.fast:
+            _groves(edge, canvas, (18.0, 34.0), (10.0, 18.0), (7.0, 11.0))
+        elif edge.zone is Zone.RURAL:
             _groves(edge, canvas, (26.0, 60.0), (10.0, 20.0), (6.0, 10.0))
 
 
