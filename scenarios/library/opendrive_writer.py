@@ -171,7 +171,7 @@ def _signals(index: int, street: Street, length_m: float, first: Node, last: Nod
 
 def _turn(road_id: int, turn: Turn, junction_id: int, node: Node) -> list[str]:
     source, target = turn.from_arm, turn.to_arm
-    strips = (Strip("driving", source.profile.strips[turn.from_lane - 1].width_m),)
+    strips: tuple[Strip, ...] = (Strip("driving", source.profile.strips[turn.from_lane - 1].width_m),)
     if turn.with_sidewalk and [s.kind for s in source.profile.beside] == [s.kind for s in target.profile.beside]:
         strips += source.profile.beside
     length = sum(piece.length_m for piece in turn.pieces)

@@ -1,0 +1,158 @@
+"""Drivers who follow a path and whoever is ahead on it (IDM), and wait for whoever crosses it. N driver, F frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dcgen.types import Doubles
+from scenarios.pathway import Path
+
+SUBSTEP_S = 0.1
+LOOK_M = 60.0
+TIME_GAP_S, MIN_GAP_M = 1.3, 2.0
+ACCELERATE_MPS2, COMFORT_MPS2, BRAKE_MPS2 = 1.6, 2.2, 7.0
+SIDE_M = 0.35  # what counts as beside the path, not on it
+LOOK_AHEAD_S = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
+CROSSING_RAD = 0.5
+
+
+@dataclass(frozen=True)
+class Mover:
+    """A road user whose poses are known in every frame."""
+
+    class_id: int
+    size_m: tuple[float, float, float]
+    pose: Doubles  # [F, 3] x, y, yaw
+    speed_mps: Doubles  # [F]
+    is_ego: bool = False
+
+    def future(self, time_s: float, dt_s: float) -> Doubles:
+        """[K, 3] poses at time_s + LOOK_AHEAD_S; it keeps its last speed beyond the last frame."""
+        at = time_s + LOOK_AHEAD_S
+        clock = np.arange(len(self.pose)) * dt_s
+        x, y, yaw = (np.interp(at, clock, column) for column in self.pose.T)
+        beyond = np.maximum(at - clock[-1], 0.0) * self.speed_mps[-1]
+        return np.stack([x + beyond * np.cos(yaw), y + beyond * np.sin(yaw), yaw], axis=1)
+
+    def speed_at(self, time_s: float, dt_s: float) -> float:
+        return float(np.interp(time_s, np.arange(len(self.pose)) * dt_s, self.speed_mps))
+
+
+@dataclass
+class Driver:
+    """A road user that follows a path from its start; poses are written down frame by frame."""
+
+    class_id: int
+    size_m: tuple[float, float, float]
+    path: Path
+    wanted_mps: float
+    start_mps: float | None = None
+    s_m: float = 0.0
+    speed_mps: float = 0.0
+    rows: list[tuple[float, float]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        first = self.wanted_mps if self.start_mps is None else self.start_mps
+        self.s_m, self.rows = 0.0, []
+        self.speed_mps = min(first, float(self.path.limit_mps[: int(5 + first)].min()))
+
+    def future(self) -> Doubles:
+        """[K, 3] poses at LOOK_AHEAD_S from now, at its present speed."""
+        return self.path.at(self.s_m + self.speed_mps * LOOK_AHEAD_S)
+
+    def wish_mps(self) -> float:
+        """The highest speed from which it can slow down to what the road allows ahead."""
+        low, high = np.searchsorted(self.path.s_m, [self.s_m, self.s_m + 40.0])
+        cut = slice(max(0, int(low) - 1), int(high) + 1)
+        room = np.maximum(self.path.s_m[cut] - self.s_m, 0.0)
+        allowed = np.sqrt(self.path.limit_mps[cut] ** 2 + 2 * COMFORT_MPS2 * room)
+        return float(min(self.wanted_mps, allowed.min()))
+
+
+def simulate_drivers(drivers: list[Driver], movers: list[Mover], dt_s: float, frames: int) -> list[Mover]:
+    """Drive everybody for `frames` frames, aware of each other and of the movers (the ego among them)."""
+    substeps = max(1, int(np.ceil(dt_s / SUBSTEP_S - 1e-9)))
+    step_s = dt_s / substeps
+    for driver in drivers:
+        driver.begin()
+    for index in range(frames):
+        for part in range(substeps):
+            if part == 0:
+                for driver in drivers:
+                    driver.rows.append((driver.s_m, driver.speed_mps))
+            if index < frames - 1:
+                _advance(drivers, movers, (index + part / substeps) * dt_s, step_s, dt_s)
+    done = []
+    for driver in drivers:
+        s, speed = np.array(driver.rows).T
+        done.append(Mover(driver.class_id, driver.size_m, driver.path.at(s), speed))
+    return done
+
+
+def _advance(drivers: list[Driver], movers: list[Mover], time_s: float, step_s: float, dt_s: float) -> None:
+    """One step of everybody at once, from what all see at its beginning."""
+    poses = [driver.future() for driver in drivers] + [mover.future(time_s, dt_s) for mover in movers]
+    if not drivers:
+        return
+    future = np.stack(poses)  # [A, K, 3]
+    speeds = np.array([d.speed_mps for d in drivers] + [m.speed_at(time_s, dt_s) for m in movers])
+    sizes = np.array([d.size_m[:2] for d in drivers] + [m.size_m[:2] for m in movers])
+    given = np.arange(len(future)) >= len(drivers)
+    moves = []
+    for index, driver in enumerate(drivers):
+        near = np.hypot(*(future[:, 0, :2] - future[index, 0, :2]).T) < LOOK_M + 20.0
+        near[index] = False
+        others = np.flatnonzero(near)
+        gap, closing_to = _gap_ahead(driver, future[others], speeds[others], sizes[others], given[others])
+        moves.append(_idm(driver, gap, closing_to))
+    for driver, acceleration in zip(drivers, moves, strict=True):
+        speed = max(0.0, driver.speed_mps + acceleration * step_s)
+        driver.s_m += step_s * (driver.speed_mps + speed) / 2
+        driver.speed_mps = speed
+
+
+def _gap_ahead(
+    driver: Driver, future: Doubles, speeds: Doubles, sizes: Doubles, given: np.ndarray
+) -> tuple[float, float]:
+    """Metres free ahead, and the speed of what ends them: a leader, somebody who crosses first, the path's end."""
+    path, half = driver.path, driver.size_m[0] / 2
+    end = float(path.s_m[-1]) - driver.s_m - half
+    low, high = np.searchsorted(path.s_m, [driver.s_m - 1.0, driver.s_m + LOOK_M])
+    points, s, yaw = path.points_m[low:high], path.s_m[low:high], path.yaw_rad[low:high]
+    if not len(future) or not len(points):
+        return end, 0.0
+    best, best_speed = end, 0.0
+    distance = np.hypot(*(future[:, :, None, :2] - points).transpose(3, 0, 1, 2))  # [A, K, P]
+    nearest = distance.argmin(axis=2)
+    turn = future[:, :, 2] - yaw[nearest]
+    along, across = np.abs(np.cos(turn)), np.abs(np.sin(turn))
+    reach = (driver.size_m[1] + sizes[:, None, 1] * along + sizes[:, None, 0] * across) / 2 + SIDE_M
+    depth = (sizes[:, None, 0] * along + sizes[:, None, 1] * across) / 2
+    on_path = np.take_along_axis(distance, nearest[..., None], axis=2)[..., 0] < reach
+    ahead = s[nearest] - driver.s_m
+    for other, k in np.argwhere(on_path & (ahead > 0.1)):
+        free = float(ahead[other, k] - half - depth[other, k])
+        if k == 0:
+            speed = float(speeds[other] * max(0.0, np.cos(turn[other, 0])))
+        else:
+            arrive = ahead[other, k] / max(driver.speed_mps, 1.0)
+            first = given[other] or LOOK_AHEAD_S[k] < arrive
+            meets = abs(arrive - LOOK_AHEAD_S[k]) < 1.6 and across[other, k] > np.sin(CROSSING_RAD)
+            if not (first and meets) or free < 1.0:
+                continue
+            free, speed = free - 1.5, 0.0
+        if free < best:
+            best, best_speed = free, speed
+    return best, best_speed
+
+
+def _idm(driver: Driver, gap_m: float, leader_mps: float) -> float:
+    """Acceleration of the Intelligent Driver Model (Treiber et al., 2000)."""
+    speed, wish = driver.speed_mps, max(driver.wish_mps(), 0.1)
+    free = 1 - (speed / wish) ** 4 if speed <= wish else -min(1.0, (speed / wish - 1) * 4)
+    closing = speed * (speed - leader_mps) / (2 * np.sqrt(ACCELERATE_MPS2 * COMFORT_MPS2))
+    wanted_gap = MIN_GAP_M + max(0.0, speed * TIME_GAP_S + closing)
+    follow = (wanted_gap / max(gap_m, 0.1)) ** 2
+    return float(max(-BRAKE_MPS2, ACCELERATE_MPS2 * (free - follow)))
