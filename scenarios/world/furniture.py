@@ -28,7 +28,10 @@ def furnish(blocks: Blocks, road_map: RoadMap, canvas: Canvas) -> None:
     place_signals(road_map, canvas)
     for edge in blocks.edges:
         rng = np.random.default_rng(edge.seed + 2)
-        if edge.urban:
+        if edge.urban and _raised(edge, canvas):
+            _lamps_behind(edge, canvas, LAMP_SPACING_M, 1.6)
+            _strip(edge, canvas, Semantics.BARRIER, 1.0, FENCE_M, RAIL_INSET_M)
+        elif edge.urban:
             _lamps(edge, canvas, LAMP_SPACING_M)
             _boxes(edge, canvas, rng)
             _street_trees(edge, canvas, rng)
@@ -156,11 +159,7 @@ def _strip(
 
 def _open_road(edge: Edge, canvas: Canvas, rng: np.random.Generator) -> None:
     """Guard rails beside fast and raised roads, lamps beside the rest, sometimes rows of trees."""
-    ground = canvas.surface_cm[0]
-    near = canvas_cells(canvas, edge.point_m - edge.inward * 1.0)
-    away = canvas_cells(canvas, edge.point_m + edge.inward * 12.0)
-    raised = float(np.median(ground[near] - ground[away])) > 100 * STEEP_M
-    if raised or (edge.fast and rng.random() < 0.7 and edge.length_m > 20):
+    if _raised(edge, canvas) or (edge.fast and rng.random() < 0.7 and edge.length_m > 20):
         _strip(edge, canvas, Semantics.BARRIER, 1.0, FENCE_M, RAIL_INSET_M)
         _lamps_behind(edge, canvas, 38.0, 1.6)
     elif edge.length_m > 30:
@@ -169,6 +168,14 @@ def _open_road(edge: Edge, canvas: Canvas, rng: np.random.Generator) -> None:
             radius, top = rng.uniform(2.0, 2.4), rng.uniform(5.5, 6.5)
             for _, at in _places(edge, 5.0, 10.0, 4.0):
                 plant_tree(canvas, at, radius, top)
+
+
+def _raised(edge: Edge, canvas: Canvas) -> bool:
+    """Whether the street lies well above the land beside it."""
+    ground = canvas.surface_cm[0].astype(np.int64)
+    near = canvas_cells(canvas, edge.point_m - edge.inward * 1.0)
+    away = canvas_cells(canvas, edge.point_m + edge.inward * 12.0)
+    return float(np.median(ground[near] - ground[away])) > 100 * STEEP_M
 
 
 def _lamps_behind(edge: Edge, canvas: Canvas, spacing_m: float, inset_m: float) -> None:
@@ -216,19 +223,25 @@ def furnish_decks(canvas: Canvas) -> None:
         return
     from scipy import ndimage
 
-    deck = canvas.surface_class[1] > 0
-    height = canvas.surface_cm[1].astype(np.int64)
-    below = canvas.surface_cm[0].astype(np.int64)
+    whole = canvas.surface_class[1] > 0
+    if not whole.any():
+        return
+    x, y = (np.flatnonzero(whole.any(axis=axis)) for axis in (1, 0))
+    cut = (slice(max(x[0] - 20, 0), x[-1] + 21), slice(max(y[0] - 20, 0), y[-1] + 21))
+    deck = whole[cut]
+    height, below = canvas.surface_cm[1][cut].astype(np.int64), canvas.surface_cm[0][cut].astype(np.int64)
+    away, nearest = ndimage.distance_transform_edt(~deck, return_indices=True)
     # Where the deck goes on as level 0 (a ramp at its height) its end is no open side.
-    landing = (canvas.raster.flags[0] > 0) & (below > 100)
-    core = ndimage.binary_erosion(deck | ndimage.binary_dilation(landing, iterations=2), iterations=3)
-    x, y = np.nonzero(deck & ~core)
+    mapped = canvas.raster.flags[0][cut] > 0
+    landing = mapped & (away < 12) & (np.abs(below - height[nearest[0], nearest[1]]) < 100)
+    joined = ndimage.binary_closing(deck | landing, iterations=2)
+    x, y = np.nonzero(deck & ~ndimage.binary_erosion(joined, iterations=3))
     level = height[x, y]
-    canvas.add_cells(x, y, Semantics.BARRIER, level, level + 100)
-    spots = deck & ~ndimage.binary_dilation(canvas.raster.flags[0] > 0, iterations=5)
+    canvas.add_cells(x + cut[0].start, y + cut[1].start, Semantics.BARRIER, level, level + 100)
+    spots = deck & ~ndimage.binary_dilation(mapped, iterations=5)
     step, half = int(round(9.0 / canvas.cell_m)), int(round(0.6 / canvas.cell_m))
     grid = np.zeros_like(spots)
     grid[::step, ::step] = True
     mark = ndimage.binary_dilation(grid & ndimage.binary_erosion(spots, iterations=half), iterations=half) & spots
     x, y = np.nonzero(mark)
-    canvas.add_cells(x, y, Semantics.OTHER, below[x, y], height[x, y] - 60)
+    canvas.add_cells(x + cut[0].start, y + cut[1].start, Semantics.OTHER, below[x, y], height[x, y] - 60)

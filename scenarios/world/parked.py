@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 from dcgen.types import AgentTracks, Doubles, Semantics, wrap_angle
 from scenarios.layout import ROAD, SIDEWALK, RoadRaster
 from scenarios.roadmap import Lane, RoadMap
-from scenarios.world.traffic import TrafficLog
+from scenarios.world.clearance import footprint
 
 FIRST_ID = 1_000_000
 SLOT_M = 6.4
 END_M = 7.0  # kept free at either end of a lane
 SLOW_MPS = 23.0
-CLEAR_M = 0.3
 
 
 def park_cars(road_map: RoadMap, raster: RoadRaster, seed: int) -> AgentTracks:
@@ -77,15 +76,6 @@ def _on_road(raster: RoadRaster, xy_m: Doubles, yaw: float, size: tuple[float, f
     return bool((flags_at(raster, footprint(xy_m, yaw, size[0], size[1])) & ROAD > 0).all())
 
 
-def footprint(xy_m: Doubles, yaw: float, length_m: float, width_m: float, step_m: float = 0.4) -> Doubles:
-    """[M, 2] points over an oriented rectangle, its border included."""
-    a = np.linspace(-length_m / 2, length_m / 2, max(2, int(np.ceil(length_m / step_m)) + 1))
-    b = np.linspace(-width_m / 2, width_m / 2, max(2, int(np.ceil(width_m / step_m)) + 1))
-    u, v = (m.ravel() for m in np.meshgrid(a, b, indexing="ij"))
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    return np.stack([xy_m[0] + u * cos - v * sin, xy_m[1] + u * sin + v * cos], axis=1)
-
-
 def flags_at(raster: RoadRaster, xy_m: Doubles) -> NDArray[np.uint8]:
     """[...] union over levels of the flags at points [..., 2]; 0 outside."""
     at = np.floor((xy_m - raster.origin_m) / raster.cell_m).astype(np.intp)
@@ -93,41 +83,3 @@ def flags_at(raster: RoadRaster, xy_m: Doubles) -> NDArray[np.uint8]:
     inside = np.all((at >= 0) & (at < size), axis=-1)
     i, j = (np.clip(at[..., k], 0, size[k] - 1) for k in range(2))
     return np.where(inside, np.bitwise_or.reduce(raster.flags[:, i, j], axis=0), 0).astype(np.uint8)
-
-
-def clear_of_traffic(parked: AgentTracks, traffic: TrafficLog, every: int = 2) -> AgentTracks:
-    """The parked cars that nobody in the log comes near: boxes (with CLEAR_M to spare) never touch."""
-    if len(parked.id) == 0:
-        return parked
-    from scipy.spatial import cKDTree
-
-    n, t = np.nonzero(traffic.valid[:, ::every])
-    pose = traffic.pose[n, t * every].astype(np.float64)
-    tree = cKDTree(pose[:, :2])
-    keep = np.ones(len(parked.id), bool)
-    for index in range(len(parked.id)):
-        near = np.asarray(tree.query_ball_point(parked.pose[index, 0, :2], 9.5), np.intp)
-        if len(near):
-            own = (parked.pose[index, 0], parked.size_m[index].astype(np.float64) + 2 * CLEAR_M)
-            keep[index] = not boxes_touch(own[0], own[1], pose[near], traffic.size_m[n[near]].astype(np.float64)).any()
-    return parked.select(keep)
-
-
-def boxes_touch(pose: Doubles, size_m: Doubles, others: Doubles, other_sizes_m: Doubles) -> NDArray[np.bool_]:
-    """[N] whether an oriented rectangle (x, y, yaw; length, width) meets each of others [N, 3] (separating axes)."""
-    offset = others[:, :2] - pose[:2]
-    apart = np.zeros(len(others), bool)
-    for first in (True, False):
-        axis_yaw = np.full(len(others), pose[2]) if first else others[:, 2]
-        for turn in (0.0, np.pi / 2):
-            axis = np.stack([np.cos(axis_yaw + turn), np.sin(axis_yaw + turn)], axis=1)
-            reach = _reach(pose[2] - axis_yaw - turn, size_m) + _reach(
-                others[:, 2] - axis_yaw - turn, other_sizes_m.T
-            )
-            apart |= np.abs((offset * axis).sum(axis=1)) > reach
-    return ~apart
-
-
-def _reach(angle: Doubles, size_m: Doubles) -> Doubles:
-    reach: Doubles = (np.abs(np.cos(angle)) * size_m[0] + np.abs(np.sin(angle)) * size_m[1]) / 2
-    return reach

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgen.types import CLASS_NAMES, MOVABLE, AgentTracks, Doubles, GridSpec, Semantics, nano_grid
+from scenarios.world.clearance import boxes_touch, footprint
 from scenarios.world.clips import EgoMix, World, cut_world, find_candidates
-from scenarios.world.parked import boxes_touch, footprint
 from scenarios.world.tile import TownTile
 
 CLEARANCE_M = 0.3  # the lowest part of a road user that a kerb may reach

@@ -14,7 +14,8 @@ from scenarios.layout import RoadRaster, rasterise
 from scenarios.road_cache import load_map, save_map
 from scenarios.roadmap import RoadMap
 from scenarios.roads import read_map
-from scenarios.world.parked import clear_of_traffic, park_cars
+from scenarios.world.clearance import clear_of_traffic, clear_paths
+from scenarios.world.parked import park_cars
 from scenarios.world.tile import TownTile, load_arrays, load_tile, save_arrays, save_tile
 from scenarios.world.town import build_town
 from scenarios.world.traffic import TrafficLog, load_traffic, save_traffic, simulate
@@ -52,7 +53,7 @@ def build_world(map_path: Path, out_dir: Path, seed: int = 0, traffic_seconds: f
 
 def assemble_world(road_map: RoadMap, raster: RoadRaster, traffic: TrafficLog, seed: int) -> World:
     """A world around a traffic log: the town of this seed, and parked cars where nobody drives."""
-    tile = build_town(road_map, raster, seed)
+    tile = clear_paths(build_town(road_map, raster, seed), traffic)
     parked = clear_of_traffic(park_cars(road_map, raster, seed), traffic)
     heights = tile.ground_z_m(parked.pose[..., :2], parked.z_m)
     parked = dataclasses.replace(parked, z_m=heights.astype(np.float32))

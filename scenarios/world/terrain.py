@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scenarios.layout import RoadRaster
 
 COARSE_M = 1.0
-SMOOTH_M = 7.0
-HOLD_M = 5.0  # how far the ground keeps the height of the road's edge
+SMOOTH_M = 10.0
+HOLD_M = 7.0  # how far the ground keeps the height of the road's edge
 
 
 def terrain_cm(raster: RoadRaster) -> NDArray[np.int16]:
