@@ -15,7 +15,8 @@ TIME_GAP_S, MIN_GAP_M = 1.3, 2.0
 ACCELERATE_MPS2, COMFORT_MPS2, BRAKE_MPS2 = 1.6, 2.2, 7.0
 SIDE_M = 0.35  # what counts as beside the path, not on it
 LOOK_AHEAD_S = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
-CROSSING_RAD = 0.5
+CROSSING_RAD, CROSSING_S = 0.5, 1.6
+REACH_M = 8.0  # half a bus, and a little
 
 
 @dataclass(frozen=True)
@@ -124,27 +125,32 @@ def _gap_ahead(
     if not len(future) or not len(points):
         return end, 0.0
     best, best_speed = end, 0.0
-    distance = np.hypot(*(future[:, :, None, :2] - points).transpose(3, 0, 1, 2))  # [A, K, P]
-    nearest = distance.argmin(axis=2)
-    turn = future[:, :, 2] - yaw[nearest]
+    flat = future.reshape(-1, 3)
+    box = (flat[:, :2] > points.min(axis=0) - REACH_M) & (flat[:, :2] < points.max(axis=0) + REACH_M)
+    rows = np.flatnonzero(box.all(axis=1))
+    if not len(rows):
+        return best, best_speed
+    seen = flat[rows]
+    square = (seen[:, None, 0] - points[:, 0]) ** 2 + (seen[:, None, 1] - points[:, 1]) ** 2
+    nearest = square.argmin(axis=1)
+    distance = np.sqrt(square[np.arange(len(rows)), nearest])
+    other, k = np.divmod(rows, future.shape[1])
+    turn = seen[:, 2] - yaw[nearest]
     along, across = np.abs(np.cos(turn)), np.abs(np.sin(turn))
-    reach = (driver.size_m[1] + sizes[:, None, 1] * along + sizes[:, None, 0] * across) / 2 + SIDE_M
-    depth = (sizes[:, None, 0] * along + sizes[:, None, 1] * across) / 2
-    on_path = np.take_along_axis(distance, nearest[..., None], axis=2)[..., 0] < reach
+    length, width = sizes[other].T
     ahead = s[nearest] - driver.s_m
-    for other, k in np.argwhere(on_path & (ahead > 0.1)):
-        free = float(ahead[other, k] - half - depth[other, k])
-        if k == 0:
-            speed = float(speeds[other] * max(0.0, np.cos(turn[other, 0])))
-        else:
-            arrive = ahead[other, k] / max(driver.speed_mps, 1.0)
-            first = given[other] or LOOK_AHEAD_S[k] < arrive
-            meets = abs(arrive - LOOK_AHEAD_S[k]) < 1.6 and across[other, k] > np.sin(CROSSING_RAD)
-            if not (first and meets) or free < 1.0:
-                continue
-            free, speed = free - 1.5, 0.0
-        if free < best:
-            best, best_speed = free, speed
+    free = ahead - half - (length * along + width * across) / 2
+    hit = (distance < (driver.size_m[1] + width * along + length * across) / 2 + SIDE_M) & (ahead > 0.1)
+    arrive = ahead / max(driver.speed_mps, 1.0)
+    # Somebody crosses here at about the time of arrival, and goes first: a given mover, or whoever comes earlier.
+    first = given[other] | (LOOK_AHEAD_S[k] < arrive)
+    meets = (np.abs(arrive - LOOK_AHEAD_S[k]) < CROSSING_S) & (across > np.sin(CROSSING_RAD)) & (free >= 1.0)
+    hit &= (k == 0) | (first & meets)
+    free = np.where(k == 0, free, free - 1.5)
+    toward = np.where(k == 0, speeds[other] * np.maximum(0.0, np.cos(turn)), 0.0)
+    for row in np.flatnonzero(hit & (free < best)):
+        if free[row] < best:
+            best, best_speed = float(free[row]), float(toward[row])
     return best, best_speed
 
 

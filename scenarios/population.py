@@ -3,6 +3,7 @@ the ego's way. A agent, F frame; boxes are rows of x, y, yaw, length, width."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,9 +29,12 @@ _PEDESTRIAN = ((0.45, 0.5, 1.5), (0.6, 0.65, 1.95))
 _CELL_M = 1.0
 SPAWN_GAP_M = 2.5  # between bumpers at the start
 EGO_GAP_M = 5.0
+PARKED_GAP_M = 1.0
+PUSH_M = 25.0  # whoever is this near to a driver that gets in the ego's way may be the reason
 CYCLE_MPS = 4.5
 CROSSING_SHARE = 0.35
 ROUNDS = 6
+BAY_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -66,35 +70,44 @@ def draw_population(scene: Scene, traffic: Traffic, rng: np.random.Generator) ->
     Candidates are drawn, driven and dropped where they get in somebody's way, then others are drawn for them. As many
     as the map has room for; the same seed gives the same population.
     """
-    own = len(scene.drivers)
     taken = _first_boxes([scene.ego], EGO_GAP_M) + _first_boxes(scene.movers, SPAWN_GAP_M)
     taken += [_grown(_box(driver.path.at(0.0), driver.size_m), SPAWN_GAP_M) for driver in scene.drivers]
-    parked = _settle(_parked(scene, traffic, rng), traffic.parked, taken, [scene.ego])
-    walking = _settle(_walkers(scene, traffic, rng), traffic.pedestrians, taken, [scene.ego, *scene.movers])
-    driving = _drivers(scene, traffic, rng)
-    cycling = _cyclists(scene, traffic, rng)
+    given = [scene.ego, *scene.movers]
+    parked = _settle(_parked(scene, traffic, rng), traffic.parked, taken, given)
+    walking = _settle(_walkers(scene, traffic, rng), traffic.pedestrians, taken, [*given, *parked])
+    standing = parked + walking
+    sources = {
+        int(Semantics.VEHICLE): (_drivers(scene, traffic, rng), traffic.vehicles),
+        int(Semantics.BICYCLE): (_cyclists(scene, traffic, rng), traffic.bicycles),
+    }
     kept: list[Driver] = []
-    wanted = {int(Semantics.VEHICLE): traffic.vehicles, int(Semantics.BICYCLE): traffic.bicycles}
-    followed: list[Mover] = []
-    for _ in range(ROUNDS):
-        for source, class_id in ((driving, Semantics.VEHICLE), (cycling, Semantics.BICYCLE)):
-            missing = wanted[int(class_id)] - sum(driver.class_id == class_id for driver in kept)
-            kept += _placed(source, missing, taken)
-        followed = simulate_drivers(
-            scene.drivers + kept, [scene.ego, *scene.movers, *parked, *walking], scene.dt_s, scene.frames
-        )
-        good = _undisturbing(followed[own:], [scene.ego, *scene.movers, *followed[:own], *parked, *walking])
-        full = all(n <= sum(d.class_id == c for d in kept) for c, n in wanted.items())
-        if all(good) and full:
-            return followed, parked + walking
+    for attempt in itertools.count():
+        missing = False
+        for class_id, (source, wanted) in sources.items():
+            count = wanted - sum(driver.class_id == class_id for driver in kept)
+            new = _placed(source, count, taken) if attempt < ROUNDS else []
+            missing |= len(new) > 0
+            kept += new
+        followed, good = _try(scene, kept, standing)
+        if all(good) and (not missing or attempt >= ROUNDS or len(kept) >= traffic.vehicles + traffic.bicycles):
+            return followed, standing
         kept = [driver for driver, fine in zip(kept, good, strict=True) if fine]
-    everyone = [scene.ego, *scene.movers, *parked, *walking]
-    while True:  # nobody new now: only drop, until those who stay disturb nobody
-        followed = simulate_drivers(scene.drivers + kept, everyone, scene.dt_s, scene.frames)
-        good = _undisturbing(followed[own:], [*everyone, *followed[:own]])
-        if all(good):
-            return followed, parked + walking
-        kept = [driver for driver, fine in zip(kept, good, strict=True) if fine]
+    raise AssertionError("unreachable")
+
+
+def _try(scene: Scene, kept: list[Driver], standing: list[Mover]) -> tuple[list[Mover], list[bool]]:
+    """Drive everybody; who of those kept disturbs nobody: overlaps no one and pushes no driver of the file."""
+    own = len(scene.drivers)
+    given = [scene.ego, *scene.movers, *standing]
+    followed = simulate_drivers(scene.drivers + kept, given, scene.dt_s, scene.frames)
+    good = _undisturbing(followed[own:], [*given, *followed[:own]])
+    for driver in followed[:own]:
+        frame = _first_overlap(driver, scene.ego)
+        if frame is not None:
+            gaps = [float(np.hypot(*(one.pose[frame, :2] - driver.pose[frame, :2]))) for one in followed[own:]]
+            near = [gap < PUSH_M and fine for gap, fine in zip(gaps, good, strict=True)]
+            good = [fine and not close for fine, close in zip(good, near, strict=True)]
+    return followed, good
 
 
 def boxes_overlap(a: Doubles, b: Doubles) -> np.ndarray:
@@ -135,13 +148,13 @@ def _boxes_over_time(mover: Mover) -> Doubles:
     return np.concatenate([mover.pose, size], axis=1)
 
 
-def _ever_overlap(one: Mover, other: Mover, margin_m: float = 0.2) -> bool:
-    """Whether two overlap in some frame."""
+def _first_overlap(one: Mover, other: Mover, margin_m: float = 0.2) -> int | None:
+    """The first frame in which two overlap."""
     offset = one.pose[:, :2] - other.pose[:, :2]
     close = np.flatnonzero((offset**2).sum(axis=1) < (sum(one.size_m[:2]) + sum(other.size_m[:2])) ** 2 / 4 + 4.0)
     grown = _boxes_over_time(other) + np.array([0, 0, 0, margin_m, margin_m])
     mine = _boxes_over_time(one)
-    return any(bool(boxes_overlap(mine[k : k + 1], grown[k : k + 1])[0, 0]) for k in close)
+    return next((int(k) for k in close if boxes_overlap(mine[k : k + 1], grown[k : k + 1])[0, 0]), None)
 
 
 def _undisturbing(movers: list[Mover], others: list[Mover]) -> list[bool]:
@@ -149,7 +162,7 @@ def _undisturbing(movers: list[Mover], others: list[Mover]) -> list[bool]:
     good: list[bool] = []
     for index, mover in enumerate(movers):
         kept = [movers[k] for k in range(index) if good[k]]
-        good.append(not any(_ever_overlap(mover, other) for other in [*others, *kept]))
+        good.append(all(_first_overlap(mover, other) is None for other in [*others, *kept]))
     return good
 
 
@@ -170,8 +183,10 @@ def _settle(source: Iterator[Mover], count: int, taken: list[Doubles], avoid: li
     """Up to count movers whose first place is free and who never overlap those to avoid."""
     settled: list[Mover] = []
     for mover in source if count > 0 else ():
-        box = _grown(_box(mover.pose[0], mover.size_m), 0.3)
-        if boxes_overlap(box[None], np.array(taken)).any() or any(_ever_overlap(mover, o, 0.8) for o in avoid):
+        box = _grown(_box(mover.pose[0], mover.size_m), PARKED_GAP_M if mover.class_id == Semantics.VEHICLE else 0.3)
+        if boxes_overlap(box[None], np.array(taken)).any():
+            continue
+        if any(_first_overlap(mover, other, 0.8 if other.is_ego else 0.1) is not None for other in [*avoid, *settled]):
             continue
         taken.append(box)
         settled.append(mover)
@@ -228,7 +243,7 @@ def _cyclists(scene: Scene, traffic: Traffic, rng: np.random.Generator) -> Itera
 def _parked(scene: Scene, traffic: Traffic, rng: np.random.Generator) -> Iterator[Mover]:
     """On parking lanes; where the map has none near by, at the kerb of lanes that the ego does not use."""
     bays = {k: lane for k, lane in scene.road_map.lanes.items() if lane.kind == "parking"}
-    spots = [s for s in _spots(scene, bays, traffic.radius_m, rng) if bays[s.lane].width_m[s.row] > 1.9]
+    spots = [s for s in _spots(scene, bays, traffic.radius_m, rng) if _is_wide(bays[s.lane], s)]
     lanes, aside = bays, False
     if not spots:
         lanes = {k: lane for k, lane in scene.graph.lanes.items() if _is_kerbside(scene, lane)}
@@ -240,6 +255,12 @@ def _parked(scene: Scene, traffic: Traffic, rng: np.random.Generator) -> Iterato
         x, y = lane.centre_m[spot.row, :2] + shift * np.array([np.sin(yaw), -np.cos(yaw)])
         pose = np.tile([x, y, yaw + float(rng.normal(0, 0.015))], (scene.frames, 1))
         yield Mover(int(Semantics.VEHICLE), size, pose, np.zeros(scene.frames))
+
+
+def _is_wide(lane: Lane, spot: Spot) -> bool:
+    """Whether a bay is at its full width from bumper to bumper."""
+    around = lane.width_m[max(0, spot.row - BAY_ROWS) : spot.row + BAY_ROWS + 1]
+    return len(around) == 2 * BAY_ROWS + 1 and bool(around.min() > 1.9 and np.ptp(around) < 0.05)
 
 
 def _is_kerbside(scene: Scene, lane: Lane) -> bool:
