@@ -1,0 +1,190 @@
+"""The command line: a command parses, calls one function and prints. Faults a user can mend are one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+import dcgen
+from dcgen.errors import DcgenError
+
+USAGE_FAULT, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    help="Generate labelled 4D occupancy scenes from CARLA routes and OpenDRIVE maps.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+world = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Labelled towns with traffic, to learn from.")
+train = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train the autoencoder, then the transformer.")
+app.add_typer(world, name="world")
+app.add_typer(train, name="train")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
+Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
+SceneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A scene, *.h5.")]
+
+
+def _tell(line: str) -> None:
+    """What is being done goes to stderr; results alone go to stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        print(f"dcgen {dcgen.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def scenario(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="Scenario YAML, route XML, .xodr, poses.txt or CSV.")],
+    map: Annotated[str | None, typer.Option(help="The road network: an .xodr file or a library map.")] = None,
+    route_id: Annotated[str | None, typer.Option(help="The route of a route file.")] = None,
+    routes_subset: Annotated[str | None, typer.Option(help="Several routes of a route file, as 0-3,7.")] = None,
+    edit: Annotated[str | None, typer.Option(metavar="SCENE", help="The scene to edit, complete or continue.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="How many frames, instead of the scenario's.")] = None,
+    command: Annotated[str | None, typer.Option(help="static, forward, left or right, instead of the route's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's; the same gives the same.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Sampling steps a chunk.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, max=20, help="Weight of the conditions.")] = None,
+    model: Annotated[str, typer.Option(help="A shipped model's name, or the path of one.")] = "nano",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The scene; out/NAME.h5 by default.")] = None,
+    render: Annotated[bool, typer.Option("--render", help="Draw a picture beside the scene.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Draw this .png, .gif or .mp4.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Generate a scene from a scenario, a route, a map or a logged trajectory."""
+    from bridges.scenes import SceneOrder, make_scenes
+
+    order = SceneOrder(
+        source, map, route_id, routes_subset, edit, frames, seed, command, model, steps, guidance, output, picture,
+        render,
+    )  # fmt: skip
+    with _progress("generating") as progress:
+        for made in make_scenes(order, _tell, progress):
+            print(made.as_json() if as_json else f"{made.scene}\n{made.picture or ''}".rstrip(), flush=True)
+
+
+@app.command()
+def inspect(file: SceneFile, as_json: AsJson = False) -> None:
+    """Say what is in a scene: provenance, grid, shares of the classes, agents."""
+    from dcgen.export.summary import show, summarise
+
+    summary = summarise(file)
+    if as_json:
+        print(json.dumps(summary))
+        return
+    from rich.console import Console
+
+    show(summary, Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120))
+
+
+@app.command()
+def render(
+    file: SceneFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="x.png, x.gif or x.mp4.")],
+    frame: Annotated[int | None, typer.Option(help="One frame; negative counts from the end.")] = None,
+    width: Annotated[int | None, typer.Option(min=320, max=7680, help="Pixels from left to right.")] = None,
+) -> None:
+    """Draw a scene in 3D and from above, with no display needed."""
+    from dcgen.export.render import render_file
+
+    print(render_file(file, output, frame, width, _tell))
+
+
+@app.command()
+def view(file: SceneFile) -> None:
+    """Play a scene in a window: space pauses, the arrow keys step, R looks from the start again."""
+    from dcgen.export.viewer import view as play
+
+    play(file)
+
+
+@world.command("build")
+def world_build(
+    map: Annotated[Path, typer.Argument(metavar="MAP", help="An OpenDRIVE file.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder; out/worlds/MAP-SEED.")] = None,
+    seed: Seed = 0,
+    seconds: Annotated[float, typer.Option(min=5, max=36000, help="How long traffic is simulated.")] = 300.0,
+) -> None:
+    """Build a town on a map, fill it with traffic and keep it in a folder."""
+    from scenarios.world.store import build_world
+
+    folder = output or Path("out/worlds") / f"{map.stem}-{seed}"
+    build_world(map, folder, seed, seconds)
+    print(folder)
+
+
+@world.command("preview")
+def world_preview(
+    folder: Annotated[Path, typer.Argument(metavar="WORLD", help="A folder of dcgen world build.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder; the world's own.")] = None,
+    clips: Annotated[int, typer.Option(min=1, max=64, help="How many clips to show.")] = 6,
+    seed: Seed = 0,
+) -> None:
+    """Draw a town and some clips of it."""
+    from scenarios.world.preview import preview_world
+    from scenarios.world.store import load_world
+
+    for path in preview_world(load_world(folder), output or folder, clips, seed):
+        print(path)
+
+
+def main() -> NoReturn:
+    """Run the command; end with 2 and one line on stderr where a user can mend what went wrong."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        code = app(standalone_mode=False)
+    except DcgenError as fault:
+        code = _say(str(fault))
+    except BrokenPipeError:  # `dcgen inspect x.h5 | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = _say("interrupted; nothing was left half written", INTERRUPTED)
+    except MemoryError:
+        code = _say("out of memory; ask for fewer frames or a smaller grid")
+    except OSError as fault:
+        place = f"{fault.filename}: " if fault.filename else ""
+        code = _say(f"{place}{(fault.strerror or str(fault)).lower()}; check the path, its rights and the free space")
+    except Exception as fault:
+        if not hasattr(fault, "format_message"):  # a wrong use of the command line has one
+            raise
+        code = _say(f"{fault.format_message()} See dcgen --help.")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(fault: str, code: int = USAGE_FAULT) -> int:
+    print(f"error: {' '.join(fault.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()
