@@ -7,6 +7,8 @@ from itertools import pairwise
 import numpy as np
 from torch.nn import functional
 
+from dcgen.types import CLASS_NAMES, MOVABLE, UNKNOWN
+
 # --- sparse convolution (dcgen/vae/backbone.py) ---
 
 
@@ -126,3 +128,53 @@ def draw_agents_numpy(agents, anchor, grid):  # type: ignore[no-untyped-def]
             for where, value in ((3, cos), (4, sin), (5, float(agents.speed_mps[n, t]) / 10.0)):
                 out[t, where] = np.where(better, np.float32(value), out[t, where])
     return out
+
+
+# --- figures of merit (dcgen/eval) ---
+
+
+def moving_iou_by_loops(predicted, truth, moving, voxel_m):  # type: ignore[no-untyped-def]
+    """(hits, total) by class name and "all", one voxel at a time."""
+    out = {"all": [0, 0]} | {CLASS_NAMES[k]: [0, 0] for k in MOVABLE}
+    for t, x, y, z in np.ndindex(*truth.shape):
+        guess, real = int(predicted[t, x, y, z]), int(truth[t, x, y, z])
+        if moving[t, x, y, z]:
+            for name in ("all", CLASS_NAMES[real]):
+                out[name][0] += guess == real
+                out[name][1] += 1
+        if guess in MOVABLE and guess != real and real != UNKNOWN:
+            movers = [(i, j, int(truth[t, i, j, k])) for i, j, k in np.argwhere(moving[t])]
+            near = {
+                c for i, j, c in movers if ((i - x) * voxel_m[0]) ** 2 + ((j - y) * voxel_m[1]) ** 2 <= 16 + 1e-6
+            }
+            out["all"][1] += bool(near)
+            out[CLASS_NAMES[guess]][1] += guess in near
+    return {name: tuple(pair) for name, pair in out.items()}
+
+
+def pieces_by_flooding(solid):  # type: ignore[no-untyped-def]
+    """How many 26-connected pieces a boolean volume has."""
+    left, count = {tuple(v) for v in np.argwhere(solid).tolist()}, 0
+    while left:
+        count, front = count + 1, [left.pop()]
+        while front:
+            x, y, z = front.pop()
+            touching = {v for v in left if max(abs(v[0] - x), abs(v[1] - y), abs(v[2] - z)) <= 1}
+            left -= touching
+            front += touching
+    return count
+
+
+def seen_again_by_loops(first, second, second_se3_first, grid):  # type: ignore[no-untyped-def]
+    """(exact, tolerant, total) static voxels of `first` looked up in `second`, one at a time."""
+    exact = tolerant = total = 0
+    for voxel in np.argwhere((first != 0) & (first != UNKNOWN) & ~np.isin(first, MOVABLE)):
+        point = np.append(np.array(grid.origin_m) + (voxel + 0.5) * grid.voxel_m, 1.0)
+        place = np.floor(((second_se3_first @ point)[:3] - grid.origin_m) / grid.voxel_m).astype(int)
+        if np.any(place < 0) or np.any(place >= grid.shape) or second[tuple(place)] in (*MOVABLE, UNKNOWN):
+            continue
+        around = second[tuple(slice(max(p - 1, 0), p + 2) for p in place)]
+        total += 1
+        exact += second[tuple(place)] == first[tuple(voxel)]
+        tolerant += first[tuple(voxel)] in around
+    return exact, tolerant, total
