@@ -145,6 +145,7 @@ def _in_time(along: Doubles, profile: Doubles, at_s: Doubles) -> tuple[Doubles, 
     s = along[cell] + profile[cell] * spent + gain * spent**2 / 2 + np.minimum(clock, 0.0) * profile[0]
     speed = np.where(clock < arrive[-1], profile[cell] + gain * spent, profile[-1])
     s, speed = (uniform_filter1d(v, 2 * half + 1, mode="nearest") for v in (s, speed))
+    speed = np.where(speed > 1e-9, speed, 0.0)  # the running mean leaves dust
     now = clock[half:-half]
     s = s + along[0] - s[half]  # the average runs a few centimetres ahead
     return np.interp(at_s, now, s[half:-half]), np.interp(at_s, now, speed[half:-half])

@@ -1,6 +1,6 @@
 """OpenDRIVE file -> RoadMap, through carla.Map in a process of its own, kept on disk by the file's hash.
 
-A Signal's yaw is carla's landmark yaw in the world frame. Limits come from the lane, else the road, else speed
+A Signal's yaw is the heading of the traffic it speaks to: its face looks the other way. Limits come from the lane, else the road, else speed
 signs, else (inside junctions) the lanes before; 50 km/h where the file is silent.
 """
 
