@@ -241,34 +241,21 @@ def _cyclists(scene: Scene, traffic: Traffic, rng: np.random.Generator) -> Itera
 
 
 def _parked(scene: Scene, traffic: Traffic, rng: np.random.Generator) -> Iterator[Mover]:
-    """On parking lanes; where the map has none near by, at the kerb of lanes that the ego does not use."""
-    bays = {k: lane for k, lane in scene.road_map.lanes.items() if lane.kind == "parking"}
-    spots = [s for s in _spots(scene, bays, traffic.radius_m, rng) if _is_wide(bays[s.lane], s)]
-    lanes, aside = bays, False
-    if not spots:
-        lanes = {k: lane for k, lane in scene.graph.lanes.items() if _is_kerbside(scene, lane)}
-        spots, aside = _spots(scene, lanes, traffic.radius_m, rng), True
-    for spot in spots:
-        lane, size = lanes[spot.lane], _vehicle_size(rng, 6.5)
-        yaw = float(lane.yaw_rad[spot.row])
-        shift = float(lane.width_m[spot.row]) / 2 - size[1] / 2 - 0.15 if aside else 0.0
-        x, y = lane.centre_m[spot.row, :2] + shift * np.array([np.sin(yaw), -np.cos(yaw)])
-        pose = np.tile([x, y, yaw + float(rng.normal(0, 0.015))], (scene.frames, 1))
+    """On parking lanes and wide shoulders: a car at the kerb of a driving lane would be in everybody's way."""
+    bays = {k: lane for k, lane in scene.road_map.lanes.items() if lane.kind in ("parking", "shoulder")}
+    for spot in _spots(scene, bays, traffic.radius_m, rng):
+        lane, size = bays[spot.lane], _vehicle_size(rng, 6.5)
+        if not _is_wide(lane, spot) or lane.junction_id >= 0:
+            continue
+        x, y = lane.centre_m[spot.row, :2]
+        pose = np.tile([x, y, float(lane.yaw_rad[spot.row] + rng.normal(0, 0.015))], (scene.frames, 1))
         yield Mover(int(Semantics.VEHICLE), size, pose, np.zeros(scene.frames))
 
 
 def _is_wide(lane: Lane, spot: Spot) -> bool:
     """Whether a bay is at its full width from bumper to bumper."""
     around = lane.width_m[max(0, spot.row - BAY_ROWS) : spot.row + BAY_ROWS + 1]
-    return len(around) == 2 * BAY_ROWS + 1 and bool(around.min() > 1.9 and np.ptp(around) < 0.05)
-
-
-def _is_kerbside(scene: Scene, lane: Lane) -> bool:
-    """Whether a lane lies outermost, outside junctions, away from the ego's route."""
-    if lane.junction_id >= 0 or lane.right_change is not None or len(lane.width_m) < 8:
-        return False
-    route = scene.route_m[:, :2]
-    return bool(np.hypot(*(lane.centre_m[:, None, :2] - route).transpose(2, 0, 1)).min() > 2.0)
+    return len(around) == 2 * BAY_ROWS + 1 and bool(around.min() > 1.95 and np.ptp(around) < 0.05)
 
 
 def _walkers(scene: Scene, traffic: Traffic, rng: np.random.Generator) -> Iterator[Mover]:
