@@ -144,9 +144,7 @@ def moving_iou_by_loops(predicted, truth, moving, voxel_m):  # type: ignore[no-u
                 out[name][1] += 1
         if guess in MOVABLE and guess != real and real != UNKNOWN:
             movers = [(i, j, int(truth[t, i, j, k])) for i, j, k in np.argwhere(moving[t])]
-            near = {
-                c for i, j, c in movers if ((i - x) * voxel_m[0]) ** 2 + ((j - y) * voxel_m[1]) ** 2 <= 16 + 1e-6
-            }
+            near = {c for i, j, c in movers if ((i - x) * voxel_m[0]) ** 2 + ((j - y) * voxel_m[1]) ** 2 <= 16 + 1e-6}
             out["all"][1] += bool(near)
             out[CLASS_NAMES[guess]][1] += guess in near
     return {name: tuple(pair) for name, pair in out.items()}

@@ -89,7 +89,7 @@ def test_unknown_voxels_have_no_gradient():
 def test_nothing_known_and_nothing_moving_is_no_loss():
     logits, labels, moving = example()
     loss = reconstruction_loss(logits, torch.full_like(labels, UNKNOWN), torch.zeros_like(moving), torch.ones(7))
-    assert float(loss.total) == 0 and math.isnan(float(loss.moving))
+    assert loss.total.item() == 0 and math.isnan(loss.moving.item())
     loss.total.backward()
     assert torch.isfinite(logits.grad).all()
 
