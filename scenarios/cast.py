@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dcgen.errors import ScenarioError
 from dcgen.types import AgentTracks, Scene, Semantics
+from scenarios.agents import scenario_agents
 from scenarios.edits import edit_agents, joined, lengthened
 from scenarios.ego import EgoPlan, place_of
 from scenarios.given import Given, agents_mask, box_mask, cut, read_mask
@@ -22,7 +23,8 @@ def cast_of(
     scenario: Scenario, scene: Scene | None, plan: EgoPlan, frames: int, padded: int, dt_s: float
 ) -> tuple[AgentTracks, Given | None]:
     """Everybody but the ego over the padded frames, and what a finished scene contributes to the first `frames`."""
-    own = _placed(scenario, scenario.agents, scenario.traffic, plan, padded, dt_s)
+    taken = tuple(scene.agents.id.tolist()) if scene is not None else ()
+    own = _placed(scenario, scenario.agents, scenario.traffic, plan, padded, dt_s, taken)
     if scene is None:
         return own, None
     recorded = len(scene.time_s)
@@ -39,14 +41,21 @@ def cast_of(
 
 
 def _placed(
-    scenario: Scenario, agents: tuple[Agent, ...], traffic: Traffic | None, plan: EgoPlan, frames: int, dt_s: float
-) -> AgentTracks:
+    scenario: Scenario, agents: tuple[Agent, ...], traffic: Traffic | None, plan: EgoPlan, frames: int, dt_s: float,
+    taken_ids: tuple[int, ...] = (),
+) -> AgentTracks:  # fmt: skip
     """Tracks of agents as the file describes them."""
-    if not agents and traffic is None:
+    crowd = traffic is not None and traffic.vehicles + traffic.bicycles + traffic.pedestrians + traffic.parked > 0
+    if not agents and not crowd:
         return AgentTracks.empty(frames)
-    from scenarios.agents import make_agents
-
-    return make_agents(agents, traffic, plan, frames, dt_s, scenario.seed, name_of(scenario))
+    poses = plan.world_se3_ego[:frames]
+    tracks = scenario_agents(
+        agents, traffic if crowd else None, plan.road_map, poses, plan.route_m, dt_s, scenario.seed,
+        name_of(scenario), taken_ids,
+    )  # fmt: skip
+    if plan.road_map is None:  # nothing is known of the ground but where the ego stands
+        tracks = replace(tracks, z_m=np.broadcast_to(poses[:, 2, 3].astype(np.float32), tracks.z_m.shape).copy())
+    return tracks
 
 
 def _edited(
@@ -58,7 +67,8 @@ def _edited(
     others = scene.agents
     if scenario.edit is not None:
         edit = scenario.edit
-        added = _placed(scenario, edit.add, None, plan, recorded, dt_s)
+        taken = (*scene.agents.id.tolist(), *own.id.tolist())
+        added = _placed(scenario, edit.add, None, plan, recorded, dt_s, taken)
         moved = {
             move.id: _on_keyframes(scenario, scene, move, plan, dt_s)
             for move in edit.move

@@ -12,6 +12,8 @@ from scenarios.route import Route, plan_route
 
 TURN_RAD = np.radians(33.0)  # a junction's turn by less is straight on, as in CARLA's planner
 LOOK_AHEAD_M = 300.0
+DRAWS = 32
+WINDOW_M = 25.0
 KEYPOINT_M = 6.0
 
 
@@ -38,32 +40,69 @@ def command_route(
         if not turned and command in ("left", "right"):
             raise ScenarioError(f"{place}: no {command} turn within {LOOK_AHEAD_M:.0f} m; start on a lane that turns")
     else:
-        lanes, begin_m = _drawn(graph, command, seed, lead_m)
-        _go_on(graph, lanes, begin_m, "forward", length_m)
+        lanes, begin_m = _drawn(graph, command, seed, length_m, lead_m)
     return route_along(road_map, graph, lanes, begin_m, length_m, place)
 
 
-def _drawn(graph: LaneGraph, command: str, seed: int, lead_m: float) -> tuple[list[str], float]:
-    """Lanes up to and with a turn of that kind, and where on the first of them lead_m before the turn begins."""
+def _drawn(graph: LaneGraph, command: str, seed: int, length_m: float, lead_m: float) -> tuple[list[str], float]:
+    """Lanes that do what the command says and no other turn, where the map has any, and the place to begin on them."""
     rng = np.random.default_rng(seed)
+    turning = command in ("left", "right")
     wanted = [
         key
         for key, lane in graph.lanes.items()
-        if (lane.junction_id >= 0 or command == "static") == (command in ("left", "right", "static"))
+        if (lane.junction_id >= 0 or not turning)
         and (command == "static" or turn_of(graph, key) == command)
         and graph.length_m(key) > 4.0
     ]
     if not wanted:
         raise MapError(f"map: has no lane that goes {command}; give another command or another map")
-    lanes = [wanted[int(rng.integers(len(wanted)))]]
-    missing = lead_m if command in ("left", "right") else 0.0
+    best: tuple[float, list[str], float] = (np.inf, [], 0.0)
+    for _ in range(DRAWS):
+        lanes = [wanted[int(rng.integers(len(wanted)))]]
+        begin_m = _lead_in(graph, lanes, lead_m, rng) if turning else 0.0
+        _go_on(graph, lanes, begin_m, "forward", length_m)
+        cost = length_m - _as_told_m(graph, lanes, begin_m, command, length_m)
+        if cost < best[0]:
+            best = (cost, lanes, begin_m)
+        if cost == 0.0:
+            break
+    return best[1], best[2]
+
+
+def _as_told_m(graph: LaneGraph, lanes: list[str], begin_m: float, command: str, length_m: float) -> float:
+    """For how many metres, up to length_m, the lanes hold the commanded turn and are else straight."""
+    turns = [index for index, key in enumerate(lanes) if turn_of(graph, key) == command != "forward"]
+    cut = turns[0] if turns else len(lanes)
+    before_m = sum(graph.length_m(key) for key in lanes[:cut])
+    driven = _straight_m(graph, lanes[:cut])
+    if driven >= before_m and turns:
+        driven += graph.length_m(lanes[cut]) + _straight_m(graph, lanes[cut + 1 :])
+    return min(driven - begin_m, length_m)
+
+
+def _straight_m(graph: LaneGraph, lanes: list[str]) -> float:
+    """Metres along the lanes until they bend by more than a turn within WINDOW_M."""
+    if not lanes:
+        return 0.0
+    yaw = np.unwrap(np.concatenate([graph.lanes[key].yaw_rad for key in lanes]))
+    starts = np.cumsum([0.0, *(graph.length_m(key) for key in lanes)])
+    s = np.concatenate([graph.along_m[key] + start for key, start in zip(lanes, starts, strict=False)])
+    before = yaw[np.searchsorted(s, s - WINDOW_M)]
+    bent = np.flatnonzero(np.abs(yaw - before) > TURN_RAD)
+    return float(s[bent[0]] if len(bent) else starts[-1])
+
+
+def _lead_in(graph: LaneGraph, lanes: list[str], lead_m: float, rng: np.random.Generator) -> float:
+    """Put lanes before the first one until lead_m of way lie before it; where on the first of them that begins."""
+    missing = lead_m
     while missing > 0.0:
         before = [key for key in graph.lanes[lanes[0]].predecessors if key in graph.lanes and key not in lanes]
         if not before:
-            return lanes, 0.0
+            return 0.0
         lanes.insert(0, before[int(rng.integers(len(before)))])
         missing -= graph.length_m(lanes[0])
-    return lanes, -missing
+    return -missing
 
 
 def _go_on(graph: LaneGraph, lanes: list[str], begin_m: float, command: str, length_m: float) -> bool:

@@ -122,8 +122,6 @@ def read_scenarios(
     data = parse_yaml(text, path)
     if route_id is not None:
         if not isinstance(data.get("route"), dict) or "file" not in data["route"]:
-            raise ScenarioError(
-                f"{path}: --route-id chooses from route.file, which the scenario lacks; remove the flag"
-            )
+            raise ScenarioError(f"{path}: --route-id chooses from route.file, which is missing; remove the flag")
         data["route"] = {**data["route"], "id": route_id}
     return [make_scenario({**data, **extra}, path, text)]
