@@ -17,8 +17,10 @@ from scenarios.carfollow import Driver, Mover, simulate_drivers
 from scenarios.frames import carla_to_world
 from scenarios.lane_graph import LaneGraph
 from scenarios.pathway import lane_path, path_ahead
+from scenarios.population import draw_population
 from scenarios.roadmap import RoadMap
 from scenarios.schema import Agent, Pose, TimedPose, Traffic
+from scenarios.spawn import Scene
 
 CLASS_OF = {
     **dict.fromkeys(("vehicle", "car", "van", "truck", "bus", "motorcycle"), Semantics.VEHICLE),
@@ -73,8 +75,6 @@ def scenario_agents(
 
     route_m [N, 2 or 3] is the line the ego follows; taken_ids are given to no new agent. Raises ScenarioError.
     """
-    from scenarios.population import Scene, draw_population
-
     graph = graph or (LaneGraph(road_map) if road_map else None)
     ground = Ground(road_map)
     ego = ego_mover(world_se3_ego, dt_s)
