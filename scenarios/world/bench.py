@@ -58,5 +58,3 @@ def _clip_rate(world: World, grid: GridSpec, seconds: float, seed: int) -> float
         sample_clip(world, seed + done, grid, FRAMES, DT_S)
         done += 1
     return done * FRAMES / (time.perf_counter() - begun)
-
-

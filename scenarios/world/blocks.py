@@ -18,6 +18,7 @@ STEP_M = 1.0
 CLOSE_M = 3.0
 SMALLEST_M2 = 30.0
 DISTRICT_M = 140.0
+ONE_ZONE_M2 = 30_000.0
 
 
 class Zone(Enum):
@@ -28,6 +29,7 @@ class Zone(Enum):
     RURAL = "rural"
 
 
+_ZONES = list(Zone)
 URBAN_SHARES = {Zone.DOWNTOWN: 0.38, Zone.RESIDENTIAL: 0.38, Zone.INDUSTRIAL: 0.1, Zone.PARK: 0.14}
 
 
@@ -96,7 +98,7 @@ class _Districts:
         # Equal parts rather than draws: every town has some of everything.
         fill = (np.arange(count) + rng.random()) / count
         self.zone = [zones[min(int(np.searchsorted(np.cumsum(shares), f)), len(zones) - 1)] for f in fill]
-        rng.shuffle(self.zone)  # type: ignore[arg-type]
+        rng.shuffle(self.zone)
 
     def at(self, xy_m: Doubles) -> Zone:
         return self.zone[int(np.argmin(((self.centre_m - xy_m) ** 2).sum(axis=1)))]
@@ -131,17 +133,25 @@ def _edges(
     urban = near & SIDEWALK > 0
     street = near & (ROAD | SIDEWALK) > 0
     quick = np.zeros(count, bool) if fast is None else fast.query(point)[0] < 14.0
-    whole = districts.at(point.mean(axis=0)) if area_m2 < 30_000 else None
-    zone = [whole or districts.at(p) for p in point[:: max(1, count // 64)]]
-    every = max(1, count // 64)
-    kind = np.array([(list(Zone).index(zone[k // every]) if urban[k] else list(Zone).index(Zone.RURAL)) for k in range(count)])
-    code = np.where(street, kind * 4 + urban * 2 + quick, -1)
-    return [
-        Edge(block, point[run], inward[run], list(Zone)[code[run[0]] // 4], bool(code[run[0]] & 2), bool(code[run[0]] & 1),
-             int(rng.integers(1 << 31)))
-        for run in _runs(code)
-        if code[run[0]] >= 0 and len(run) >= 4
-    ]  # fmt: skip
+    zones = _zones(point, urban, area_m2, districts)
+    code = np.where(street, zones * 4 + urban * 2 + quick, -1)
+    edges = []
+    for run in _runs(code):
+        kind = int(code[run[0]])
+        if kind >= 0 and len(run) >= 4:
+            zone, seed = _ZONES[kind // 4], int(rng.integers(1 << 31))
+            edges.append(Edge(block, point[run], inward[run], zone, bool(kind & 2), bool(kind & 1), seed))
+    return edges
+
+
+def _zones(point: Doubles, urban: NDArray[np.bool_], area_m2: float, districts: _Districts) -> NDArray[np.int64]:
+    """[N] indices into _ZONES: one district for a whole small block, and rural wherever no sidewalk runs."""
+    if area_m2 < ONE_ZONE_M2:
+        kind = np.full(len(point), _ZONES.index(districts.at(point.mean(axis=0))))
+    else:
+        every = max(1, len(point) // 64)
+        kind = np.array([_ZONES.index(districts.at(p)) for p in point[::every]]).repeat(every)[: len(point)]
+    return np.where(urban, kind, _ZONES.index(Zone.RURAL))
 
 
 def _runs(code: NDArray[np.int64]) -> list[NDArray[np.intp]]:

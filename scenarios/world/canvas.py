@@ -43,8 +43,8 @@ class Canvas:
         self.span_class = np.zeros((SPANS, x, y), np.uint8)
         self.span_lo_cm = np.zeros((SPANS, x, y), np.int16)
         self.span_hi_cm = np.zeros((SPANS, x, y), np.int16)
-        self.road = (raster.flags & ROAD > 0).any(axis=0)
-        self.taken = (raster.flags > 0).any(axis=0)  # no building stands here
+        self.road: Mask = np.asarray((raster.flags & ROAD > 0).any(axis=0))
+        self.taken: Mask = np.asarray((raster.flags > 0).any(axis=0))  # no building stands here
 
     def box(self, corners_m: Doubles) -> Patch:
         """Cells whose centres lie in a convex polygon [N, 2] given counter-clockwise."""
@@ -75,7 +75,13 @@ class Canvas:
         self.taken[patch.x, patch.y] |= patch.mask
 
     def add(
-        self, patch: Patch, kind: Semantics, low_m: float, high_m: float, flat_top: bool = False, over_taken: bool = True
+        self,
+        patch: Patch,
+        kind: Semantics,
+        low_m: float,
+        high_m: float,
+        flat_top: bool = False,
+        over_taken: bool = True,
     ) -> None:
         """A solid from low_m to high_m above the terrain (flat_top: above its highest cell), never over a road.
 
@@ -91,7 +97,12 @@ class Canvas:
         self.add_cells(x, y, kind, ground + round(low_m * 100), np.broadcast_to(top + round(high_m * 100), x.shape))
 
     def add_cells(
-        self, x: NDArray[np.intp], y: NDArray[np.intp], kind: Semantics, low_cm: NDArray, high_cm: NDArray  # type: ignore[type-arg]
+        self,
+        x: NDArray[np.intp],
+        y: NDArray[np.intp],
+        kind: Semantics,
+        low_cm: NDArray,
+        high_cm: NDArray,
     ) -> None:
         """Spans at absolute heights, in each cell's first free slot; full cells are left as they are."""
         slot = (self.span_class[:, x, y] > 0).sum(axis=0)

@@ -51,9 +51,7 @@ def boxes_touch(pose: Doubles, size_m: Doubles, others: Doubles, other_sizes_m: 
         axis_yaw = np.full(len(others), pose[2]) if first else others[:, 2]
         for turn in (0.0, np.pi / 2):
             axis = np.stack([np.cos(axis_yaw + turn), np.sin(axis_yaw + turn)], axis=1)
-            reach = _reach(pose[2] - axis_yaw - turn, size_m) + _reach(
-                others[:, 2] - axis_yaw - turn, other_sizes_m.T
-            )
+            reach = _reach(pose[2] - axis_yaw - turn, size_m) + _reach(others[:, 2] - axis_yaw - turn, other_sizes_m.T)
             apart |= np.abs((offset * axis).sum(axis=1)) > reach
     return ~apart
 
@@ -81,7 +79,10 @@ def clear_paths(tile: TownTile, traffic: TrafficLog) -> TownTile:
 def _swept(pose: Doubles, size: Doubles, ground: Doubles, headroom: Doubles) -> list[tuple[Doubles, Doubles, Doubles]]:
     """(points [N, 2], ground [N], headroom [N]) of a lattice over every box and CLEAR_M / 2 around it."""
     cos, sin = np.cos(pose[:, 2]), np.sin(pose[:, 2])
-    steps = int(np.ceil((size[:, 0].max(initial=0.5) + CLEAR_M) / 0.3)), int(np.ceil((size[:, 1].max(initial=0.5) + CLEAR_M) / 0.3))
+    steps = (
+        int(np.ceil((size[:, 0].max(initial=0.5) + CLEAR_M) / 0.3)),
+        int(np.ceil((size[:, 1].max(initial=0.5) + CLEAR_M) / 0.3)),
+    )
     lattice = []
     for a in np.linspace(-0.5, 0.5, steps[0] + 1):
         for b in np.linspace(-0.5, 0.5, steps[1] + 1):
@@ -91,7 +92,7 @@ def _swept(pose: Doubles, size: Doubles, ground: Doubles, headroom: Doubles) -> 
     return lattice
 
 
-def _drop(tile: TownTile, spans: list[NDArray], at: Doubles, z: Doubles, room: Doubles) -> None:  # type: ignore[type-arg]
+def _drop(tile: TownTile, spans: list[NDArray], at: Doubles, z: Doubles, room: Doubles) -> None:
     """Take spans that reach into [z, z + room] out of the cells at the points, the rest moved to the first slots."""
     kind, low, high = spans
     x, y = tile.cell_of(at)

@@ -52,7 +52,8 @@ def _medians(road_map: RoadMap, canvas: Canvas, rng: np.random.Generator) -> Non
             continue
         line = lane.centre_m[:, :2]
         s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
-        crossing = (canvas.flags_at(line[:, None] + np.array([[0, 0], [3, 0], [-3, 0], [0, 3], [0, -3]])) & CROSSWALK).any(1)
+        around = line[:, None] + np.array([[0, 0], [3, 0], [-3, 0], [0, 3], [0, -3]])
+        crossing = (np.bitwise_or.reduce(canvas.flags_at(around), axis=1) & CROSSWALK) > 0
         for k in range(len(line) - 1):
             step = line[k + 1] - line[k]
             length = float(np.linalg.norm(step))
@@ -97,9 +98,7 @@ def _cabinets(edge: Edge, canvas: Canvas, inset_m: float, spacing_m: float) -> N
         _box(edge, canvas, int(mark / STEP_M), (1.2, 1.2), 1.5, inset_m)
 
 
-def _box(
-    edge: Edge, canvas: Canvas, index: int, size_m: tuple[float, float], height_m: float, inset_m: float
-) -> None:
+def _box(edge: Edge, canvas: Canvas, index: int, size_m: tuple[float, float], height_m: float, inset_m: float) -> None:
     index = min(index, len(edge.point_m) - 1)
     at = edge.point_m[index] + edge.inward[index] * (size_m[1] / 2 + inset_m)
     patch = canvas.box(rectangle(at, edge.along(index), *size_m))
@@ -172,10 +171,11 @@ def _open_road(edge: Edge, canvas: Canvas, rng: np.random.Generator) -> None:
 
 def _raised(edge: Edge, canvas: Canvas) -> bool:
     """Whether the street lies well above the land beside it."""
-    ground = canvas.surface_cm[0].astype(np.int64)
-    near = canvas_cells(canvas, edge.point_m - edge.inward * 1.0)
-    away = canvas_cells(canvas, edge.point_m + edge.inward * 12.0)
-    return float(np.median(ground[near] - ground[away])) > 100 * STEEP_M
+    near, away = (
+        canvas.surface_cm[0][canvas_cells(canvas, edge.point_m + edge.inward * inset_m)].astype(np.int64)
+        for inset_m in (-1.0, 12.0)
+    )
+    return float(np.median(near - away)) > 100 * STEEP_M
 
 
 def _lamps_behind(edge: Edge, canvas: Canvas, spacing_m: float, inset_m: float) -> None:
@@ -183,7 +183,7 @@ def _lamps_behind(edge: Edge, canvas: Canvas, spacing_m: float, inset_m: float) 
         _post(canvas, at, 8.0)
 
 
-def canvas_cells(canvas: Canvas, xy_m: Doubles) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def canvas_cells(canvas: Canvas, xy_m: Doubles) -> tuple[np.ndarray, np.ndarray]:
     """Cell indices of points [N, 2], those outside moved to the edge."""
     at = np.floor((xy_m - canvas.origin_m) / canvas.cell_m).astype(np.intp)
     return np.clip(at[:, 0], 0, canvas.road.shape[0] - 1), np.clip(at[:, 1], 0, canvas.road.shape[1] - 1)
@@ -239,7 +239,7 @@ def furnish_decks(canvas: Canvas) -> None:
     level = height[x, y]
     canvas.add_cells(x + cut[0].start, y + cut[1].start, Semantics.BARRIER, level, level + 100)
     spots = deck & ~ndimage.binary_dilation(mapped, iterations=5)
-    step, half = int(round(9.0 / canvas.cell_m)), int(round(0.6 / canvas.cell_m))
+    step, half = round(9.0 / canvas.cell_m), round(0.6 / canvas.cell_m)
     grid = np.zeros_like(spots)
     grid[::step, ::step] = True
     mark = ndimage.binary_dilation(grid & ndimage.binary_erosion(spots, iterations=half), iterations=half) & spots

@@ -210,12 +210,12 @@ def agent_boxes(
         reach_x = abs(half_l * cos) + abs(half_w * sin) + 1e-6
         reach_y = abs(half_l * sin) + abs(half_w * cos) + 1e-6
         size_x, size_y = step_u * sub, step_v * sub
-        i0 = max(int(math.floor((x - reach_x - low_u) / size_x)), 0)
-        i1 = min(int(math.floor((x + reach_x - low_u) / size_x)), nx - 1)
-        j0 = max(int(math.floor((y - reach_y - low_v) / size_y)), 0)
-        j1 = min(int(math.floor((y + reach_y - low_v) / size_y)), ny - 1)
-        centre_i = int(math.floor((x - low_u) / size_x))
-        centre_j = int(math.floor((y - low_v) / size_y))
+        i0 = max(math.floor((x - reach_x - low_u) / size_x), 0)
+        i1 = min(math.floor((x + reach_x - low_u) / size_x), nx - 1)
+        j0 = max(math.floor((y - reach_y - low_v) / size_y), 0)
+        j1 = min(math.floor((y + reach_y - low_v) / size_y), ny - 1)
+        centre_i = math.floor((x - low_u) / size_x)
+        centre_j = math.floor((y - low_v) / size_y)
         weight = weights[class_id[n]]
         for i in range(i0, i1 + 1):
             for j in range(j0, j1 + 1):

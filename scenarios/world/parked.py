@@ -15,11 +15,13 @@ SLOT_M = 6.4
 END_M = 7.0  # kept free at either end of a lane
 SLOW_MPS = 23.0
 
+_Row = tuple[float, float, float, float, float, float, float]  # x, y, z, yaw, length, width, height
+
 
 def park_cars(road_map: RoadMap, raster: RoadRaster, seed: int) -> AgentTracks:
     """Parked cars as agents of one frame. Every one of them stands on road cells with its whole footprint."""
     rng = np.random.default_rng([seed, 77])
-    rows: list[tuple[float, float, float, float, float, float, float]] = []
+    rows: list[_Row] = []
     for key in sorted(road_map.lanes):
         lane = road_map.lanes[key]
         if _for_parking(lane, raster):
@@ -53,11 +55,11 @@ def _for_parking(lane: Lane, raster: RoadRaster) -> bool:
     return bool(beside.mean() > 0.5)
 
 
-def _fill(lane: Lane, raster: RoadRaster, rng: np.random.Generator) -> list[tuple[float, ...]]:  # type: ignore[misc]
+def _fill(lane: Lane, raster: RoadRaster, rng: np.random.Generator) -> list[_Row]:
     step = np.linalg.norm(np.diff(lane.centre_m[:, :2], axis=0), axis=1)
     s = np.concatenate([[0.0], np.cumsum(step)])
     share = rng.uniform(0.25, 0.85)
-    rows = []
+    rows: list[_Row] = []
     for at in np.arange(END_M + SLOT_M / 2, s[-1] - END_M - SLOT_M / 2, SLOT_M):
         if rng.random() > share:
             continue

@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint8]
 
 def town_picture(tile: TownTile, pixel_m: float = 0.4) -> Pixels:
     """[rows, columns, 3] the town from above, north up, higher things lighter."""
-    step = max(1, int(round(pixel_m / tile.cell_m)))
+    step = max(1, round(pixel_m / tile.cell_m))
     kind, top = tile.surface_class[0, ::step, ::step].copy(), tile.surface_cm[0, ::step, ::step].astype(np.int32)
     ground = top.copy()
     for level in range(1, len(tile.surface_class)):
@@ -122,7 +122,9 @@ def save_picture(pixels: Pixels, path: Path) -> None:
         raise WorldError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
 
 
-def preview_world(world: World, out_dir: Path, clips: int = 6, seed: int = 0, grid: GridSpec | None = None) -> list[Path]:
+def preview_world(
+    world: World, out_dir: Path, clips: int = 6, seed: int = 0, grid: GridSpec | None = None
+) -> list[Path]:
     """town.png and clips.png of a world in out_dir; their paths."""
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)

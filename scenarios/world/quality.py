@@ -59,7 +59,12 @@ def _sampled_agents(world: World, rng: np.random.Generator, samples: int) -> lis
 
 def _frame_of(agents: AgentTracks, frame: int) -> list[_Row]:
     return [
-        (int(agents.class_id[k]), agents.pose[k, frame], agents.size_m[k].astype(np.float64), float(agents.z_m[k, frame]))
+        (
+            int(agents.class_id[k]),
+            agents.pose[k, frame],
+            agents.size_m[k].astype(np.float64),
+            float(agents.z_m[k, frame]),
+        )
         for k in np.flatnonzero(agents.valid[:, frame])
     ]
 
@@ -126,7 +131,7 @@ def _clip_figures(world: World, rng: np.random.Generator, clips: int, grid: Grid
     }
 
 
-def _agreement(a: NDArray, b: NDArray, first: Any, second: Any, grid: GridSpec) -> tuple[int, int]:  # type: ignore[type-arg]
+def _agreement(a: NDArray, b: NDArray, first: Any, second: Any, grid: GridSpec) -> tuple[int, int]:
     """(agreeing, compared) non-free static voxels of a whose centre falls into a voxel of b; one voxel of slack."""
     transform = np.linalg.inv(second.conditions.world_se3_anchor) @ first.conditions.world_se3_anchor
     index = np.argwhere((a > 0) & ~np.isin(a, MOVABLE))
@@ -149,7 +154,9 @@ def _agreement(a: NDArray, b: NDArray, first: Any, second: Any, grid: GridSpec) 
 def _ego_path_free(clip: Any, size_m: NDArray[np.float32]) -> int:
     """In how many frames no static obstacle voxel has its centre in the ego's box, above the surface."""
     grid = clip.conditions.grid
-    static = (clip.labels[0] > 0) & ~np.isin(clip.labels[0], [*MOVABLE, Semantics.ROAD, Semantics.GROUND, Semantics.SIDEWALK])
+    static = (clip.labels[0] > 0) & ~np.isin(
+        clip.labels[0], [*MOVABLE, Semantics.ROAD, Semantics.GROUND, Semantics.SIDEWALK]
+    )
     centres = grid.centres_m()[static]
     free = 0
     for x, y, yaw in clip.conditions.trajectory.astype(np.float64):

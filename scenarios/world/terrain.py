@@ -22,7 +22,7 @@ def terrain_cm(raster: RoadRaster) -> NDArray[np.int16]:
         return np.zeros(height.shape, np.int16)
     if not height[known].any():
         return height.copy()
-    step = max(1, int(round(COARSE_M / raster.cell_m)))
+    step = max(1, round(COARSE_M / raster.cell_m))
     coarse, mapped = _means(height, known, step)
     distance, nearest = ndimage.distance_transform_edt(~mapped, return_indices=True)
     filled = coarse[nearest[0], nearest[1]]
@@ -40,7 +40,7 @@ def terrain_cm(raster: RoadRaster) -> NDArray[np.int16]:
     return out
 
 
-def _means(height: NDArray[np.int16], known: NDArray[np.bool_], step: int) -> tuple[NDArray, NDArray[np.bool_]]:  # type: ignore[type-arg]
+def _means(height: NDArray[np.int16], known: NDArray[np.bool_], step: int) -> tuple[NDArray, NDArray[np.bool_]]:
     """Mean height of the known cells in step x step blocks, and which blocks have any."""
     x, y = (-(-n // step) for n in height.shape)
     pad = ((0, x * step - height.shape[0]), (0, y * step - height.shape[1]))

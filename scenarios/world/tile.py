@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ class TownTile:
         at = np.floor((np.asarray(xy_m) - np.asarray(self.origin_m)) / self.cell_m).astype(np.intp)
         return np.clip(at[..., 0], 0, self.cells[0] - 1), np.clip(at[..., 1], 0, self.cells[1] - 1)
 
-    def ground_z_m(self, xy_m: Doubles, near_z_m: Doubles | float | None = None) -> Doubles:
+    def ground_z_m(self, xy_m: Doubles, near_z_m: NDArray[np.floating[Any]] | float | None = None) -> Doubles:
         """[...] height of the surface below the points [..., 2]: the level nearest to near_z_m, else the terrain."""
         x, y = self.cell_of(xy_m)
         height = self.surface_cm[0, x, y] / 100.0 + self.z0_m
@@ -115,7 +116,7 @@ def load_tile(path: Path) -> TownTile:
     return tile
 
 
-def save_arrays(path: Path, head: dict[str, object], arrays: dict[str, NDArray]) -> None:  # type: ignore[type-arg]
+def save_arrays(path: Path, head: dict[str, object], arrays: dict[str, NDArray]) -> None:
     """Write a JSON head and arrays to an .npz with fast compression: temporary name, fsync, rename."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -132,10 +133,12 @@ def save_arrays(path: Path, head: dict[str, object], arrays: dict[str, NDArray])
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise WorldError(f"{path}: cannot be written ({error.strerror or error}); free the disk or choose another folder") from error
+        raise WorldError(
+            f"{path}: cannot be written ({error.strerror or error}); free the disk or choose another folder"
+        ) from error
 
 
-def load_arrays(path: Path, kind: str, version: int, names: tuple[str, ...]) -> tuple[dict, dict[str, NDArray]]:  # type: ignore[type-arg]
+def load_arrays(path: Path, kind: str, version: int, names: tuple[str, ...]) -> tuple[dict, dict[str, NDArray]]:
     """The JSON head and the named arrays of an .npz that save_arrays wrote. Raises WorldError."""
     try:
         with np.load(path, allow_pickle=False) as archive:

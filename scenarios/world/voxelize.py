@@ -65,15 +65,15 @@ class _Steps:
 
 @cache
 def _steps(grid: GridSpec, cell_m: float) -> _Steps:
-    sub = max(1, int(round(min(grid.voxel_m[0], grid.voxel_m[1]) / cell_m)))
+    sub = max(1, round(min(grid.voxel_m[0], grid.voxel_m[1]) / cell_m))
     u, v = (
         grid.origin_m[axis] + (np.arange(grid.shape[axis] * sub) + 0.5) * (grid.voxel_m[axis] / sub) for axis in (0, 1)
     )
-    return _Steps(u, v, sub)
+    return _Steps(u.astype(np.float64), v.astype(np.float64), sub)
 
 
 def _millimetres(metres: float) -> int:
-    return int(round(metres * 1000))
+    return round(metres * 1000)
 
 
 def cut_static(tile: TownTile, world_se3_anchor: Doubles, grid: GridSpec, fast: bool = True) -> StaticCut:
@@ -105,7 +105,7 @@ def cut_static(tile: TownTile, world_se3_anchor: Doubles, grid: GridSpec, fast: 
     )
     labels = np.zeros(grid.shape, np.uint8)
     surface_k = np.empty(grid.shape[:2], np.int16)
-    run = compiled(kernels.static_columns) if fast else kernels_numpy.static_columns
+    run: Any = compiled(kernels.static_columns) if fast else kernels_numpy.static_columns
     run(*arguments, labels, surface_k)
     return StaticCut(labels, surface_k)
 
@@ -140,9 +140,7 @@ def stamp_agents(
     return Cut(labels, moving)
 
 
-def cut_clip(
-    tile: TownTile, agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec, fast: bool = True
-) -> Cut:
+def cut_clip(tile: TownTile, agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec, fast: bool = True) -> Cut:
     """All frames of the agents in ONE grid that stands still at the anchor pose."""
     return stamp_agents(cut_static(tile, world_se3_anchor, grid, fast), agents, world_se3_anchor, grid, fast)
 

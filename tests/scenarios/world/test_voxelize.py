@@ -148,7 +148,9 @@ def test_the_smallest_agent_is_seen_wherever_it_stands() -> None:
     rng = np.random.default_rng(3)
     for _ in range(40):
         x, y, yaw = rng.uniform(-3, 3, 3)
-        cut = cut_clip(flat_tile(), one_agent(Semantics.PEDESTRIAN, (0.3, 0.3, 1.7), x, y), pose_matrix(0, 0, 0, yaw), GRID)
+        cut = cut_clip(
+            flat_tile(), one_agent(Semantics.PEDESTRIAN, (0.3, 0.3, 1.7), x, y), pose_matrix(0, 0, 0, yaw), GRID
+        )
         assert (cut.labels == Semantics.PEDESTRIAN).any()
 
 

@@ -1,0 +1,111 @@
+"""Clips: what they hold, that they repeat, and that worlds survive the disk."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from dcgen.errors import WorldError
+from dcgen.types import UNKNOWN, GridSpec, Semantics, nano_grid
+from scenarios.world.clips import (
+    EgoMix,
+    cut_world,
+    find_candidates,
+    iterate_clips,
+    load_world,
+    sample_clip,
+    save_world,
+)
+from scenarios.world.store import World
+
+GRID = GridSpec((34, 30, 8), (0.8, 0.8, 0.8), (-13.6, -12.0, -2.0))
+
+
+def test_a_clip_holds_its_agents_but_not_its_ego(street: World) -> None:
+    clip = cut_world(street, 0, 60, GRID, frames=6, dt_s=0.2)
+    conditions = clip.conditions
+    assert 1 not in conditions.agents.id and 2 in conditions.agents.id
+    assert conditions.known.min() == UNKNOWN
+    assert conditions.world_se3_anchor[0, 3] == pytest.approx(5 + 5.0 * 6.6, abs=0.05)
+    assert conditions.world_se3_anchor[2, 3] == pytest.approx(0.02 * 38.0, abs=0.02)
+    assert conditions.trajectory[3] == pytest.approx([0, 0, 0], abs=1e-4)
+    assert conditions.trajectory[:, 0] == pytest.approx((np.arange(6) - 3) * 1.0, abs=0.02)
+    assert (clip.labels[:, 17, 15, 3:5] == 0).all()  # where the ego stands it is free
+    assert not (clip.moving & ~np.isin(clip.labels, [4, 10, 11])).any()
+    assert clip.moving.any()
+
+
+def test_parked_cars_are_agents_that_stand(street: World) -> None:
+    agents = sample_clip(street, 3, nano_grid(), 8, 0.2).conditions.agents
+    parked = agents.id >= 1_000_000
+    assert parked.any() and not agents.speed_mps[parked].any()
+    assert (np.ptp(agents.pose[parked], axis=1) == 0).all()
+
+
+def test_labels_agree_with_the_layout(real_world: World) -> None:
+    layers = {"road": 0, "sidewalk": 3}
+    for seed in range(6):
+        clip = sample_clip(real_world, seed, nano_grid(), 8, 0.2)
+        for name, channel in layers.items():
+            share = clip.conditions.layout_static[channel]
+            label = (clip.labels[4] == Semantics[name.upper()]).any(axis=2)
+            assert label[share > 0.6].all() and not label[share < 0.3].any()
+        inside = clip.conditions.layout_agents[4, 0] > 0.9
+        assert ((clip.labels[4] == Semantics.VEHICLE).any(axis=2)[inside]).mean() > 0.98
+
+
+def test_the_route_is_the_egos_own_path(real_world: World) -> None:
+    for seed in range(8):
+        clip = sample_clip(real_world, seed, nano_grid(), 8, 0.2, EgoMix(0.5, 0.5, 0))
+        route = clip.conditions.layout_static[5]
+        x, y = ((clip.conditions.trajectory[:, k] + 25.6) / 0.8 for k in (0, 1))
+        assert (route[x.astype(int), y.astype(int)] > 0.3).all()
+
+
+def test_the_mix_of_egos_is_kept(real_world: World) -> None:
+    found = find_candidates(real_world.traffic, 8, 2)
+    rng = np.random.default_rng(0)
+    turning = {(int(found.row[k]), int(found.start[k])) for k in found.turning}
+    standing = {(int(found.row[k]), int(found.start[k])) for k in found.standing}
+    assert turning and standing
+    assert all(found.draw(EgoMix(1.0, 0, 0), rng) in turning for _ in range(50))
+    share = np.mean([found.draw(EgoMix(0.0, 0.0, 0.1), rng) in standing for _ in range(600)])
+    assert 0.05 < share < 0.16
+
+
+def test_clips_repeat_and_can_be_skipped_to(street: World, tmp_path) -> None:
+    for name in ("a", "b", "c"):
+        save_world(street, tmp_path / name)
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    first = list(itertools.islice(iterate_clips(folders, 5, GRID, 4, 0.2, keep=2, group_clips=3), 8))
+    later = list(itertools.islice(iterate_clips(folders, 5, GRID, 4, 0.2, keep=2, group_clips=3, start=5), 3))
+    for one, two in zip(first[5:], later, strict=True):
+        assert one.source == two.source and np.array_equal(one.labels, two.labels)
+    assert len({clip.source for clip in first}) > 3
+
+
+def test_a_world_comes_back_equal(street: World, tmp_path) -> None:
+    save_world(street, tmp_path / "w")
+    again = load_world(tmp_path / "w")
+    assert again.road_map.lanes.keys() == street.road_map.lanes.keys()
+    one, two = (sample_clip(world, 9, GRID, 5, 0.1) for world in (street, again))
+    assert np.array_equal(one.labels, two.labels)
+    assert np.array_equal(one.conditions.layout, two.conditions.layout)
+
+
+def test_broken_worlds_are_named(street: World, tmp_path) -> None:
+    with pytest.raises(WorldError, match="no finished world"):
+        load_world(tmp_path / "none")
+    save_world(street, tmp_path / "w")
+    for name in ("raster.npz", "roads.npz", "traffic.npz"):
+        whole = (tmp_path / "w" / name).read_bytes()
+        (tmp_path / "w" / name).write_bytes(whole[:80])
+        with pytest.raises(WorldError):
+            load_world(tmp_path / "w")
+        (tmp_path / "w" / name).write_bytes(whole)
+    with pytest.raises(WorldError, match=r"0\.25"):
+        sample_clip(street, 0, GRID, 4, 0.25)
+    with pytest.raises(WorldError, match="simulate longer"):
+        sample_clip(street, 0, GRID, 900, 0.1)
+    with pytest.raises(WorldError, match="no worlds"):
+        next(iterate_clips([], 0, GRID, 4, 0.2))

@@ -1,0 +1,41 @@
+"""Pictures: sizes, colours, files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcgen.errors import WorldError
+from dcgen.types import Semantics
+from scenarios.world.preview import oblique_view, preview_world, save_picture, top_view, town_picture
+from scenarios.world.store import World
+
+
+def test_north_is_up_and_east_is_right() -> None:
+    labels = np.zeros((5, 7, 3), np.uint8)
+    labels[4, 6, 0] = Semantics.VEHICLE
+    picture = top_view(labels, scale=2)
+    assert picture.shape == (14, 10, 3)
+    assert picture[0, -1].any() and not picture[-1].any() and not picture[0, 0].any()
+
+
+def test_the_oblique_view_draws_near_things_over_far_ones() -> None:
+    labels = np.zeros((4, 6, 3), np.uint8)
+    labels[:, 0, :] = Semantics.BUILDING
+    hidden = labels.copy()
+    hidden[:, 1, 0] = Semantics.VEHICLE
+    assert np.array_equal(oblique_view(labels), oblique_view(hidden))
+    labels[1, 5, 0] = Semantics.VEHICLE
+    assert not np.array_equal(oblique_view(labels), oblique_view(hidden))
+
+
+def test_previews_are_written(street: World, tmp_path) -> None:
+    paths = preview_world(street, tmp_path / "out", clips=2)
+    assert [path.name for path in paths] == ["town.png", "clips.png"]
+    town = np.asarray(Image.open(paths[0]))
+    assert town.shape == town_picture(street.tile).shape
+    assert len(np.unique(town.reshape(-1, 3), axis=0)) > 10
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path) -> None:
+    with pytest.raises(WorldError, match="cannot be written"):
+        save_picture(np.zeros((2, 3, 3), np.uint8), tmp_path / "no" / "such.png")
