@@ -91,7 +91,9 @@ def centre_track(track: Track, dt_s: float) -> tuple[Doubles, Doubles, Doubles]:
     centre = rows[:, :2] - back * heading
     smooth_s = PEDESTRIAN_SMOOTH_S if track.kind == "pedestrian" else POSITION_SMOOTH_S
     if len(rows) > 2:
-        centre = gaussian_filter1d(centre, smooth_s / dt_s, axis=0, mode="nearest")
+        pad = min(len(rows) - 1, round(4 * smooth_s / dt_s) + 1)  # mirrored through the ends: speeds stay what they are
+        padded = np.pad(centre, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
+        centre = gaussian_filter1d(padded, smooth_s / dt_s, axis=0)[pad:-pad]
     velocity = np.gradient(centre, dt_s, axis=0) if len(rows) > 1 else np.zeros_like(centre)
     speed = np.hypot(*velocity.T)
     if len(rows) > 2:
