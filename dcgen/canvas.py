@@ -54,6 +54,13 @@ class Canvas:
         key = ((tile[:, 0] + _OFFSET) << 2 * _BITS) + ((tile[:, 1] + _OFFSET) << _BITS) + tile[:, 2] + _OFFSET
         return key, (inner[:, 0] * TILE + inner[:, 1]) * TILE + inner[:, 2]
 
+    def centres(self, low_m: Doubles, high_m: Doubles) -> Doubles:
+        """[A, B, C, 3] centres of the cells that a world box touches."""
+        first = np.floor(low_m / self.cell_m).astype(np.int64)
+        last = np.ceil(high_m / self.cell_m).astype(np.int64)
+        axes = [(np.arange(a, b) + 0.5) * self.cell_m for a, b in zip(first, last, strict=True)]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+
     def read(self, points: Doubles) -> Labels:
         """[...] label of the cell that each point [..., 3] falls in."""
         key, place = self._locate(points.reshape(-1, 3))
@@ -65,7 +72,7 @@ class Canvas:
         return out.reshape(points.shape[:-1])
 
     def write(self, points: Doubles, labels: Labels) -> None:
-        """Sets the cells of points [..., 3] that nobody has set; later points of one call win ties of a cell."""
+        """Sets the cells of points [..., 3] that nobody has set; give each cell at most one point a call."""
         key, place = self._locate(points.reshape(-1, 3))
         flat = labels.reshape(-1)
         for one in np.unique(key[flat != UNKNOWN]):

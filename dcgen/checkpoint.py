@@ -67,7 +67,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: no such checkpoint; train one or use --model nano")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            return tensors, file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: not a whole safetensors file ({reason}); copy or train it again") from error
@@ -124,8 +125,9 @@ def _load_part(path: Path, part: str, module: torch.nn.Module, tensors: dict[str
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or extra:
         name = (missing or extra)[0]
-        raise CheckpointError(f"{path}: field {part}.{name} is {'missing' if missing else 'unknown'}; "
-                              "the weights are of another model")
+        raise CheckpointError(
+            f"{path}: field {part}.{name} is {'missing' if missing else 'unknown'}; the weights are of another model"
+        )
     for name, tensor in found.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(

@@ -30,7 +30,7 @@ def pack_clip(clip: Clip) -> dict[str, NDArray]:
         "labels": clip.labels,
         "moving": np.packbits(clip.moving),
         "trajectory": c.trajectory.astype(np.float32),
-        "command": np.int8(c.command),
+        "command": np.array(int(c.command), np.int8),
         "layout_static": quantise(c.layout_static),
         "layout_agents": quantise(c.layout_agents),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -34,7 +35,7 @@ def times(steps: int, shift: float = 1.0) -> Float[Tensor, " S"]:
 def euler(field: Velocity, noise: Float[Tensor, "B D"], at: Float[Tensor, " S"]) -> Float[Tensor, "B D"]:
     """First order, one evaluation a step."""
     x = noise
-    for start, stop in zip(at[:-1], at[1:], strict=True):
+    for start, stop in pairwise(at):
         x = x + (stop - start) * field(x, start.expand(len(x)).to(x.device))
     return x
 
@@ -42,7 +43,7 @@ def euler(field: Velocity, noise: Float[Tensor, "B D"], at: Float[Tensor, " S"])
 def heun(field: Velocity, noise: Float[Tensor, "B D"], at: Float[Tensor, " S"]) -> Float[Tensor, "B D"]:
     """Second order, two evaluations a step."""
     x = noise
-    for start, stop in zip(at[:-1], at[1:], strict=True):
+    for start, stop in pairwise(at):
         first = field(x, start.expand(len(x)).to(x.device))
         guess = x + (stop - start) * first
         second = field(guess, stop.expand(len(x)).to(x.device))

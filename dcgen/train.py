@@ -139,7 +139,7 @@ def _prefetch(batch_at: Callable[[int], Any], start: int, config: TrainConfig) -
                 if stop.is_set():
                     return
             queue.put(None)
-        except BaseException as error:  # noqa: BLE001 - handed to the training thread, which raises it
+        except BaseException as error:  # handed to the training thread, which raises it
             queue.put(error)
 
     threading.Thread(target=work, daemon=True).start()
@@ -154,9 +154,7 @@ def _prefetch(batch_at: Callable[[int], Any], start: int, config: TrainConfig) -
             queue.get_nowait()
 
 
-def _save(
-    path: Path, step: int, network: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer
-) -> None:
+def _save(path: Path, step: int, network: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"ema.{name}": tensor for name, tensor in ema.items()}
     for name, parameter in network.named_parameters():

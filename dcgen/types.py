@@ -98,9 +98,7 @@ class GridSpec:
 
     def centres_m(self) -> Doubles:
         """[X, Y, Z, 3] centres of the voxels."""
-        axes = [
-            o + (np.arange(n) + 0.5) * v for n, v, o in zip(self.shape, self.voxel_m, self.origin_m, strict=True)
-        ]
+        axes = [o + (np.arange(n) + 0.5) * v for n, v, o in zip(self.shape, self.voxel_m, self.origin_m, strict=True)]
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 

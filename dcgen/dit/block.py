@@ -11,6 +11,18 @@ from torch import Tensor, nn
 from dcgen.dit.embed import rotate
 
 
+class HeadNorm(nn.Module):
+    """RMS norm over a head's channels, in the type the head comes in."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N E"]:
+        power = x.square().mean(dim=-1, keepdim=True, dtype=torch.float32)
+        return x * torch.rsqrt(power + 1e-6).to(x.dtype) * self.scale.to(x.dtype)
+
+
 class Block(nn.Module):
     """adaLN-Zero (DiT, arXiv 2212.09748); the modulation is computed once for all blocks and each adds its own
     offset (adaLN-single of PixArt-alpha, arXiv 2310.00426)."""
@@ -20,8 +32,8 @@ class Block(nn.Module):
         self.heads = heads
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.qkv = nn.Linear(width, 3 * width)
-        self.query_norm = nn.RMSNorm(width // heads)
-        self.key_norm = nn.RMSNorm(width // heads)
+        self.query_norm = HeadNorm(width // heads)
+        self.key_norm = HeadNorm(width // heads)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(
             nn.Linear(width, mlp_ratio * width), nn.GELU(approximate="tanh"), nn.Linear(mlp_ratio * width, width)
@@ -31,7 +43,7 @@ class Block(nn.Module):
     def attend(self, x: Float[Tensor, "B N W"], cos: Tensor, sin: Tensor) -> Float[Tensor, "B N W"]:
         q, k, v = rearrange(self.qkv(x), "b n (three h e) -> three b h n e", three=3, h=self.heads)
         q, k = rotate(self.query_norm(q), cos, sin), rotate(self.key_norm(k), cos, sin)
-        return self.out(rearrange(F.scaled_dot_product_attention(q, k, v.to(q.dtype)), "b h n e -> b n (h e)"))
+        return self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "b h n e -> b n (h e)"))
 
     def forward(
         self, x: Float[Tensor, "B N W"], modulation: Float[Tensor, "B 6 W"], cos: Tensor, sin: Tensor

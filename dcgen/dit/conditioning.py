@@ -50,7 +50,7 @@ def sinusoid(value: Float[Tensor, " B"], channels: int) -> Float[Tensor, "B C"]:
 
 
 class VectorCondition(nn.Module):
-    """Noise time, ego trajectory and command as one vector a chunk."""
+    """Noise time, and ego trajectory with command, as vectors that are added."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -59,14 +59,16 @@ class VectorCondition(nn.Module):
         self.command = nn.Embedding(4, width)
         self.null = nn.Parameter(torch.zeros(width))
 
-    def forward(self, time: Float[Tensor, " B"], c: ConditionBatch) -> Float[Tensor, "B W"]:
+    def at(self, time: Float[Tensor, " B"]) -> Float[Tensor, "B W"]:
+        return self.time(sinusoid(time, 64))
+
+    def given(self, c: ConditionBatch) -> Float[Tensor, "B W"]:
         x_y, yaw = c.trajectory[..., :2] / 10.0, c.trajectory[..., 2:]
         frames = c.trajectory.shape[1]
         when = sinusoid((torch.arange(frames, device=yaw.device) + 0.5) / frames, 16)
         poses = torch.cat([x_y, yaw.sin(), yaw.cos(), when.expand(len(yaw), -1, -1)], dim=2)
         given = self.pose(poses).mean(dim=1) + self.command(c.command)
-        given = torch.where(c.present[:, None], given, self.null)
-        return self.time(sinusoid(time, 64)) + given
+        return torch.where(c.present[:, None], given, self.null)
 
 
 class LayoutCondition(nn.Module):
@@ -130,7 +132,7 @@ class LayoutCondition(nn.Module):
         return torch.cat([top, middle, planes["yz"].transpose(1, 2).flatten(1, 2)], dim=1)
 
     def _volume(self, static: Tensor, agents: Tensor) -> Float[Tensor, "B N W"]:
-        batch, frames = agents.shape[:2]
+        batch = len(agents)
         pooled = F.silu(self.pool(agents.flatten(0, 1)))
         ground = F.silu(self.static_pool(static))
         size = (self.shape.volume_x // self.dit.volume_patch[1], self.shape.volume_y // self.dit.volume_patch[2])

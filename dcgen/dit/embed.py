@@ -65,9 +65,7 @@ class Tokens(nn.Module):
         parts = [patchify(roll(planes), self.patch)[:, self.keep]]
         if planes.volume is not None:
             t, x, y = self.volume_patch
-            parts.append(
-                rearrange(planes.volume, "b c (t p) (x q) (y r) -> b (t x y) (c p q r)", p=t, q=x, r=y)
-            )
+            parts.append(rearrange(planes.volume, "b c (t p) (x q) (y r) -> b (t x y) (c p q r)", p=t, q=x, r=y))
         return parts
 
     def join(self, parts: list[Tensor]) -> Float[Tensor, "B D"]:

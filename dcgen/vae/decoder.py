@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dcgen.config import ModelConfig
@@ -31,9 +31,7 @@ class HeightCode(nn.Module):
 
 def spread(cells: Float[Tensor, "B X Y Z UVWK"], stride: int) -> Float[Tensor, "B XU YV ZW K"]:
     """Logits of a cell's sub-cells, put in their places."""
-    return rearrange(
-        cells, "b x y z (u v w k) -> b (x u) (y v) (z w) k", u=stride, v=stride, w=stride, k=NUM_CLASSES
-    )
+    return rearrange(cells, "b x y z (u v w k) -> b (x u) (y v) (z w) k", u=stride, v=stride, w=stride, k=NUM_CLASSES)
 
 
 class StaticDecoder(nn.Module):
@@ -87,11 +85,11 @@ class ResidualDecoder(nn.Module):
         self.height = HeightCode(width)
         self.head = nn.Linear(width, vae.stride**3 * NUM_CLASSES)
 
-    def forward(self, planes: HexPlane, static: Float[Tensor, "B C X Y"]) -> Float[Tensor, "BT X Y Z K"]:
-        frames = planes.tx.shape[2] * self.time_stride
-
+    def forward(
+        self, planes: HexPlane, static: Float[Tensor, "B C X Y"], frames: Int[Tensor, " T"]
+    ) -> Float[Tensor, "BT X Y Z K"]:
         def per_frame(plane: Tensor) -> Tensor:  # B C T' A -> B T A C
-            return plane.repeat_interleave(self.time_stride, dim=2).permute(0, 2, 3, 1)
+            return plane[:, :, frames // self.time_stride].permute(0, 2, 3, 1)
 
         # Expansion of the temporal planes (DynamicCity, sec. 4.1), as a gain on the bird's-eye features.
         gain = (1 + self.along_x(per_frame(planes.tx)))[:, :, :, None] * (1 + self.along_y(per_frame(planes.ty)))[
@@ -99,10 +97,8 @@ class ResidualDecoder(nn.Module):
         ]
         base = self.enter_static(static)[:, None]
         if planes.volume is not None:
-            moving = self.enter_volume(rearrange(planes.volume, "b c t x y -> (b t) c x y"))
-            moving = rearrange(
-                moving, "(b t) (c u v) x y -> b t c (x u) (y v)", t=frames, u=self.up, v=self.up
-            )
+            moving = self.enter_volume(rearrange(planes.volume[:, :, frames], "b c t x y -> (b t) c x y"))
+            moving = rearrange(moving, "(b t) (c u v) x y -> b t c (x u) (y v)", t=len(frames), u=self.up, v=self.up)
             base = base + moving
         bev = (base * gain.to(base.dtype).permute(0, 1, 4, 2, 3)).flatten(0, 1)
         bev = self.norm(self.blocks(bev.contiguous(memory_format=torch.channels_last))).permute(0, 2, 3, 1)
@@ -120,9 +116,9 @@ class AnchoredDecoder(nn.Module):
         self.static = StaticDecoder(config)
         self.residual = ResidualDecoder(config)
 
-    def forward(self, planes: HexPlane) -> Float[Tensor, "B T X Y Z K"]:
+    def forward(self, planes: HexPlane, frames: Int[Tensor, " T"]) -> Float[Tensor, "B T X Y Z K"]:
         bev = self.static.features(planes)
-        residual = self.residual(planes, bev)
+        residual = self.residual(planes, bev, frames)
         static = self.static(planes, bev)
         return static[:, None] + rearrange(residual, "(b t) x y z k -> b t x y z k", b=len(static))
 
@@ -138,9 +134,9 @@ class HadamardDecoder(nn.Module):
         self.volume = nn.Sequential(Refine(vae.squeeze_width, 3), Refine(vae.squeeze_width, 3))
         self.head = nn.Linear(vae.squeeze_width, vae.stride**3 * NUM_CLASSES)
 
-    def forward(self, planes: HexPlane) -> Float[Tensor, "B T X Y Z K"]:
-        p = planes.map(lambda part: part)
-        tx, ty, tz = (part.repeat_interleave(self.time_stride, dim=2) for part in (p.tx, p.ty, p.tz))
+    def forward(self, planes: HexPlane, frames: Int[Tensor, " T"]) -> Float[Tensor, "B T X Y Z K"]:
+        p = planes
+        tx, ty, tz = (part[:, :, frames // self.time_stride] for part in (p.tx, p.ty, p.tz))
         space = p.xy[:, :, :, :, None] * p.xz[:, :, :, None] * p.yz[:, :, None]
         time = tx[:, :, :, :, None, None] * ty[:, :, :, None, :, None] * tz[:, :, :, None, None]
         expanded = rearrange(space[:, :, None] * time, "b c t x y z -> (b t) c x y z")

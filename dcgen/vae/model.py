@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from dcgen.config import ModelConfig
@@ -79,7 +79,6 @@ class Encoder(nn.Module):
 
         Volume b * (T + 1) is the static one of clip b, the T after it are its frames.
         """
-        batch, frames = labels.shape[:2]
         if self.config.vae.static_once:
             static, changed = split_static(labels)
         else:
@@ -157,11 +156,13 @@ class Vae(nn.Module):
     def encode(self, labels: UInt8[Tensor, "B T X Y Z"]) -> Posterior:
         return self.encoder(labels)
 
-    def decode(self, planes: HexPlane) -> Float[Tensor, "B T X Y Z K"]:
-        return self.decoder(planes)
+    def decode(self, planes: HexPlane, frames: Int[Tensor, " T"] | None = None) -> Float[Tensor, "B T X Y Z K"]:
+        """Logits of all frames, or of the named ones: frames are decoded independently of each other."""
+        if frames is None:
+            frames = torch.arange(self.config.frames)
+        return self.decoder(planes, frames.to(planes.tx.device))
 
     @torch.no_grad()
     def reconstruct(self, labels: UInt8[Tensor, "B T X Y Z"]) -> UInt8[Tensor, "B T X Y Z"]:
         """Labels through the latents' means and back."""
         return self.decode(self.encode(labels).mean).argmax(-1).to(torch.uint8)
-

@@ -1,0 +1,228 @@
+"""Conditions to occupancy: one chunk, or a scene of any length. B batch, D latent values, T frame, X/Y/Z voxel axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcgen.canvas import Canvas
+from dcgen.checkpoint import Model
+from dcgen.device import autocast
+from dcgen.dit.conditioning import ConditionBatch
+from dcgen.errors import GridMismatch
+from dcgen.frames import FrameCutter, join_scenes
+from dcgen.hexplane import flatten, unflatten
+from dcgen.known import static_of, world_known
+from dcgen.sampler import SAMPLERS, guided, times
+from dcgen.types import MOVABLE, UNKNOWN, Conditions, Labels, Scene
+
+Progress = Callable[[int], None]  # called with the steps done since the last call
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the velocity field is integrated. guidance 1 uses the condition as it is; shift > 1 dwells on the noise."""
+
+    steps: int = 20
+    guidance: float = 1.5
+    sampler: str = "euler"
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.sampler not in SAMPLERS or not 0 <= self.guidance < 100 or self.shift <= 0:
+            raise ValueError(f"sampling needs steps >= 1, a sampler of {sorted(SAMPLERS)} and guidance >= 0: {self}")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A finished chunk: labels [T, X, Y, Z] in the anchor frame, and the conditions they came from."""
+
+    conditions: Conditions
+    labels: Labels
+
+
+def check_fits(conditions: Conditions, model: Model) -> None:
+    """Raises GridMismatch where a chunk is not what the model speaks."""
+    config = model.config
+    for name, got, want in (
+        ("grid", conditions.grid, config.grid),
+        ("frames", conditions.frames, config.frames),
+        ("dt_s", round(conditions.dt_s, 6), round(config.dt_s, 6)),
+    ):
+        if got != want:
+            raise GridMismatch(f"{name}: the scenario has {got}, model {config.name} needs {want}; change {name}")
+
+
+def batch_conditions(chunks: Sequence[Conditions], known: Sequence[Labels], model: Model) -> ConditionBatch:
+    """Conditions as tensors on the model's device; what is known is encoded with the rest unknown."""
+    device, config = model.device, model.config
+    latents = torch.zeros(len(chunks), config.hex_shape.size, device=device)
+    given = [i for i, labels in enumerate(known) if (labels != UNKNOWN).any()]
+    if given:
+        labels = torch.from_numpy(np.stack([known[i] for i in given])).to(device)
+        with autocast(device):
+            mean = flatten(model.vae.encode(labels).mean).float()
+        latents[given] = (mean - model.latent_mean) / model.latent_std
+
+    def stack(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([np.asarray(getattr(c, name), np.float32) for c in chunks])).to(device)
+
+    return ConditionBatch(
+        trajectory=stack("trajectory"),
+        command=torch.tensor([int(c.command) for c in chunks], device=device),
+        layout_static=stack("layout_static"),
+        layout_agents=stack("layout_agents"),
+        known=latents,
+        present=torch.ones(len(chunks), dtype=torch.bool, device=device),
+    )
+
+
+def noise_for(seed: int, index: int, size: int) -> Tensor:
+    """[D] the noise of the index-th chunk of a seed: the same whatever else is in the batch."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + index) % (1 << 63))
+    return torch.randn(size, generator=generator)
+
+
+@torch.inference_mode()
+def sample_chunks(
+    chunks: Sequence[Conditions],
+    known: Sequence[Labels],
+    noise: Sequence[Tensor],
+    model: Model,
+    sampling: Sampling,
+    progress: Progress | None = None,
+) -> list[Labels]:
+    """Labels [T, X, Y, Z] of each chunk, in its anchor frame; known voxels are passed through as they are."""
+    device = model.device
+    conditions = batch_conditions(chunks, known, model)
+
+    def field_of(prepared: tuple[Tensor, Tensor, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        def field(x: Tensor, t: Tensor) -> Tensor:
+            with autocast(device):
+                return model.dit.velocity(x, t, prepared).float()
+
+        return field
+
+    def counted(x: Tensor, t: Tensor) -> Tensor:
+        if progress:
+            progress(1)
+        return field(x, t)
+
+    with autocast(device):
+        given, none = model.dit.prepare(conditions), model.dit.prepare(conditions.null())
+    field = guided(field_of(given), field_of(none), sampling.guidance)
+    start = torch.stack(list(noise)).to(device)
+    latents = SAMPLERS[sampling.sampler](counted, start, times(sampling.steps, sampling.shift))
+    planes = unflatten(latents * model.latent_std + model.latent_mean, model.config.hex_shape)
+    with autocast(device):
+        labels = model.vae.decode(planes).argmax(-1).to(torch.uint8).cpu().numpy()
+    return [np.where(k != UNKNOWN, k, made) for k, made in zip(known, labels, strict=True)]
+
+
+class Rollout:
+    """Chunks one after the other on a canvas: what was seen stays, what comes next is completed."""
+
+    def __init__(self, model: Model, seed: int, sampling: Sampling) -> None:
+        self.model, self.seed, self.sampling = model, seed, sampling
+        self.canvas = Canvas(min(model.config.grid.voxel_m) / 2)
+        self.cutter = FrameCutter(self.canvas, model.config.grid)
+        self.last: Chunk | None = None
+
+    def known(self, conditions: Conditions) -> Labels:
+        """[T, X, Y, Z] the chunk's own known voxels, then the movers of shared frames, then the canvas."""
+        static = self.cutter.static(conditions.world_se3_anchor)
+        seen = world_known(static, conditions.layout_agents)
+        if self.last is not None:
+            shared = self.last.conditions.first_frame + self.last.conditions.frames - conditions.first_frame
+            for t in range(min(max(shared, 0), conditions.frames)):
+                before = self.cutter.moved(self.last, conditions, t)
+                mover = np.isin(before, MOVABLE)
+                seen[t] = np.where(mover, before, np.where(before != UNKNOWN, static, seen[t]))
+        return np.where(conditions.known != UNKNOWN, conditions.known, seen)
+
+    def advance(self, conditions: Conditions, index: int, progress: Progress | None = None) -> Chunk:
+        """Generates one chunk and puts its static world on the canvas."""
+        check_fits(conditions, self.model)
+        known = self.known(conditions)
+        noise = noise_for(self.seed, index, self.model.config.hex_shape.size)
+        if (known == UNKNOWN).any():
+            (labels,) = sample_chunks([conditions], [known], [noise], self.model, self.sampling, progress)
+        else:
+            labels = known
+        self.cutter.paint(conditions.world_se3_anchor, static_of(labels))
+        self.last = Chunk(conditions, labels)
+        return self.last
+
+
+def generate_parts(
+    chunks: Iterable[Conditions],
+    model: Model,
+    seed: int,
+    *,
+    frames: int,
+    sampling: Sampling | None = None,
+    given: Callable[[int], Labels | None] | None = None,
+    scenario: str = "",
+    progress: Progress | None = None,
+) -> Iterator[Scene]:
+    """Parts of a scene as they are finished, in order; memory does not grow with the number of frames.
+
+    chunks come in order and may begin before frame 0 or end after the last: what lies outside is context. A frame
+    is cut from the chunk whose anchor is nearest, once the chunk after it has widened the canvas. given(f) holds
+    ego-centred labels [X, Y, Z] of a recorded frame that pass through unchanged, UNKNOWN elsewhere.
+    """
+    rollout = Rollout(model, seed, sampling or Sampling())
+    done = 0
+    before: Chunk | None = None
+    names = {"seed": seed, "model": model.config.name, "model_sha256": model.sha256, "scenario": scenario}
+
+    def cut(owner: Chunk, other: Chunk | None, stop: int) -> Iterator[Scene]:
+        nonlocal done
+        span = range(done, min(stop, frames, owner.conditions.first_frame + owner.conditions.frames))
+        if len(span):
+            yield rollout.cutter.scene(owner, other, span, given, names)
+            done = span.stop
+
+    for index, conditions in enumerate(chunks):
+        chunk = rollout.advance(conditions, index, progress)
+        if before is not None:
+            middle = (anchor_frame(before.conditions) + anchor_frame(conditions)) // 2 + 1
+            yield from cut(before, chunk, max(middle, conditions.first_frame))
+        before = chunk
+    if before is not None:
+        yield from cut(before, None, frames)
+    if done < frames:
+        raise ValueError(f"the chunks cover {done} of {frames} frames")
+
+
+def anchor_frame(conditions: Conditions) -> int:
+    """The frame of the scene at which a chunk's grid is anchored."""
+    return conditions.first_frame + conditions.frames // 2
+
+
+def generate(
+    conditions: Conditions | Iterable[Conditions],
+    model: Model,
+    seed: int,
+    *,
+    frames: int | None = None,
+    sampling: Sampling | None = None,
+    given: Callable[[int], Labels | None] | None = None,
+    scenario: str = "",
+    progress: Progress | None = None,
+) -> Scene:
+    """A whole scene in memory; see generate_parts for one that is written as it grows.
+
+    conditions: one chunk, or the chunks of a longer scene in order. The same seed gives the same labels.
+    """
+    chunks = [conditions] if isinstance(conditions, Conditions) else list(conditions)
+    if frames is None:
+        frames = max(c.first_frame + c.frames for c in chunks)
+    parts = generate_parts(
+        chunks, model, seed, frames=frames, sampling=sampling, given=given, scenario=scenario, progress=progress
+    )
+    return join_scenes(list(parts))
