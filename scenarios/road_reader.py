@@ -83,7 +83,7 @@ def _section_lanes(world: carla.Map, road: RoadRow, section: SectionRow, signs: 
     samples = {lane_id: s for lane_id, s in samples.items() if np.isfinite(s[:, 0]).sum() >= 2}
     if not samples:
         return []
-    to_left = _leftward({0: middle, **samples})
+    to_left = _leftward({0: middle, **samples} if np.isfinite(middle[:, 0]).all() else samples)
     lanes = []
     for row in wanted:
         if row.id in samples:
@@ -97,7 +97,10 @@ def _sample(world: carla.Map, road_id: int, lane_id: int, stations: Doubles) -> 
     out = np.full((len(stations), 5), np.nan)
     look = world.get_waypoint_xodr
     for i, s in enumerate(stations.tolist()):
-        point = look(road_id, lane_id, s)
+        try:
+            point = look(road_id, lane_id, s)
+        except (IndexError, RuntimeError):
+            continue  # carla sees no such lane where the file's tables do
         if point is not None:
             pose = point.transform
             place = pose.location
@@ -125,17 +128,12 @@ def _leftward(samples: dict[int, Doubles]) -> Doubles:
 
     A lane's own yaw follows its centre line, which slants where it widens; borders lie across the reference line.
     """
-    high, low = samples[max(samples)], samples[min(samples)]
+    high, low = _mended(samples[max(samples)]), _mended(samples[min(samples)])
     across = high[:, :2] - low[:, :2]
     length = np.linalg.norm(across, axis=1, keepdims=True)
-    yaw = np.nanmean(
-        np.stack(
-            [np.unwrap(s[:, 3]) for s in samples.values() if np.isfinite(s[:, 3]).all()]
-            or [np.nan_to_num(_mended(high)[:, 3])]
-        ),
-        axis=0,
-    )
-    by_yaw = np.stack([-np.sin(yaw), np.cos(yaw)], axis=1)
+    yaws = np.array([_mended(sample)[:, 3] for sample in samples.values()])
+    by_yaw = np.stack([-np.sin(yaws).mean(axis=0), np.cos(yaws).mean(axis=0)], axis=1)
+    by_yaw /= np.maximum(np.linalg.norm(by_yaw, axis=1, keepdims=True), 1e-9)
     return np.asarray(np.where(length > 0.3, across / np.maximum(length, 1e-9), by_yaw))
 
 

@@ -1,7 +1,7 @@
 """OpenDRIVE file -> RoadMap, through carla.Map in a process of its own, kept on disk by the file's hash.
 
-A Signal's yaw is the heading of the traffic it speaks to: its face looks the other way. Limits come from the lane, else the road, else speed
-signs, else (inside junctions) the lanes before; 50 km/h where the file is silent.
+A Signal's yaw is the heading of the traffic it speaks to: its face looks the other way. Limits come from the lane,
+else the road, else speed signs, else (inside junctions) the lanes before; 50 km/h where the file is silent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scenarios.opendrive import parse_opendrive
 from scenarios.road_cache import load_map, save_map
 from scenarios.roadmap import RoadMap
 
-READER_VERSION = 2
+READER_VERSION = 3
 MAX_BYTES = 100_000_000
 TIMEOUT_S = 120.0
 
@@ -106,5 +106,7 @@ def _reason(code: int, stderr: bytes) -> str:
             return line.removeprefix("MapError: ").removeprefix("map.xodr: ").removeprefix("map: ")[:300]
     if any("No module named 'carla'" in line for line in lines):
         return "reading OpenDRIVE needs the carla package; pip install carla==0.9.16"
+    if code < 0:
+        return f"crashes CARLA's reader (signal {-code}); export the OpenDRIVE file again"
     last = lines[-1][:200] if lines else "no message"
-    return f"CARLA ended on it (exit code {code}: {last}); export the OpenDRIVE file again"
+    return f"CARLA's reader ended on it (exit code {code}: {last}); export the OpenDRIVE file again"

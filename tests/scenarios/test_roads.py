@@ -264,7 +264,8 @@ def test_missing_file_folder_and_size_are_refused(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("script", "complaint"),
     [
-        ("kill -ABRT $$", "exit code"),
+        ("kill -ABRT $$", "signal 6"),
+        ("exit 7", "exit code 7"),
         ("sleep 60", "more than"),
         ("echo 'No module named '\"'carla'\" >&2; exit 1", "pip"),
     ],
