@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcgen.errors import SceneError
-from dcgen.types import Command, Labels, Scene
+from dcgen.types import Command, Conditions, Labels, Scene
 from scenarios.compile import CompiledScenario, compile_scenario
 from scenarios.inputs import read_scenarios
 from scenarios.schema import Scenario
@@ -68,9 +68,10 @@ class MadeScene:
 
 
 def make_scenes(order: SceneOrder, tell: Tell, progress: Progress) -> Iterator[MadeScene]:
-    """Every scene that the input means, one file each, as they are finished. Raises DcgenError with one line; a failed scene leaves no file.
+    """Every scene that the input means, one file each, as they are finished.
 
-    tell hears what is being done, progress how far the sampling of a scene is.
+    Raises DcgenError with one line; a scene that failed leaves no file. tell hears what is being done, progress how
+    far the sampling of a scene is.
     """
     began = time.monotonic()
     overrides = {"frames": order.frames, "seed": order.seed, "command": order.command}
@@ -175,7 +176,8 @@ def _generate(
         progress(min(done, total), total)
 
     parts = generate_parts(
-        compiled.chunks, model, compiled.seed, frames=compiled.frames, sampling=sampling, given=given_frames(compiled),
+        _in_place(compiled), model, compiled.seed, frames=compiled.frames, sampling=sampling,
+        given=given_frames(compiled),
         scenario=compiled.scenario, progress=count,
     )  # fmt: skip
     with SceneWriter(output) as writer:
@@ -183,6 +185,13 @@ def _generate(
             writer.append(replace(part, metadata=metadata))
             commands.update(dict.fromkeys(Command(int(command)).name for command in part.command))
     return time.monotonic() - began, list(commands)
+
+
+def _in_place(compiled: CompiledScenario) -> Iterator[Conditions]:
+    """The chunks, each told at which frame of the scene it begins."""
+    stride = compiled.chunks.frames - compiled.chunks.overlap
+    for k, chunk in enumerate(compiled.chunks):
+        yield replace(chunk, first_frame=chunk.first_frame or k * stride)
 
 
 def given_frames(compiled: CompiledScenario) -> Callable[[int], Labels | None] | None:
