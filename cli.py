@@ -157,6 +157,104 @@ def world_preview(
         print(path)
 
 
+@world.command("clips")
+def world_clips(
+    folders: Annotated[list[Path], typer.Argument(metavar="WORLD...", help="Folders of dcgen world build.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the clips.")],
+    count: Annotated[int, typer.Option(min=1, help="How many clips.")] = 10_000,
+    preset: Annotated[str, typer.Option(help="Whose grid and frames: nano or paper.")] = "nano",
+    seed: Seed = 0,
+) -> None:
+    """Cut clips beforehand, for a machine that trains without maps."""
+    from bridges import training
+
+    with _progress("cutting clips") as progress:
+        training.cut_clips(folders, output, count, seed, training.preset(preset), progress)
+    print(output)
+
+
+@world.command("bench")
+def world_bench(
+    folder: Annotated[Path, typer.Argument(metavar="WORLD", help="A folder of dcgen world build.")],
+    seconds: Annotated[float, typer.Option(min=0.1, help="For each figure.")] = 3.0,
+) -> None:
+    """Measure how many frames a second a core cuts."""
+    from scenarios.world.bench import bench_world
+    from scenarios.world.store import load_world
+
+    print(json.dumps(bench_world(load_world(folder), seconds)))
+
+
+Clips = Annotated[Path, typer.Argument(metavar="CLIPS", help="A folder of dcgen world clips.")]
+RunFolder = Annotated[Path, typer.Option("--output", "-o", help="The run: checkpoint, log, curve. Goes on from it.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Clips a batch.")]
+Accumulate = Annotated[int, typer.Option(min=1, help="Batches a step.")]
+Rate = Annotated[float | None, typer.Option(min=0, help="Learning rate at its highest.")]
+Minutes = Annotated[float | None, typer.Option(min=0, help="Stop, to be resumed, after so long.")]
+
+
+@train.command("vae")
+def train_vae(
+    clips: Clips,
+    output: RunFolder,
+    preset: Annotated[str, typer.Option(help="The model's sizes: nano or paper.")] = "nano",
+    steps: Steps = None,
+    batch: Batch = None,
+    accumulate: Accumulate = 1,
+    learning_rate: Rate = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+) -> None:
+    """First stage: learn to fold clips into latents and back."""
+    from bridges.training import run_training
+
+    asked: dict[str, float | None] = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
+    made = run_training(
+        "vae", clips, output, _tell, asked, sizes=preset, minutes=minutes, seed=seed, accumulate=accumulate
+    )
+    print(made)
+
+
+@train.command("dit")
+def train_dit(
+    clips: Clips,
+    output: RunFolder,
+    vae: Annotated[Path, typer.Option(help="The run folder of dcgen train vae.")],
+    steps: Steps = None,
+    batch: Batch = None,
+    accumulate: Accumulate = 1,
+    learning_rate: Rate = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+) -> None:
+    """Second stage: learn to generate latents from conditions; leaves a model for --model."""
+    from bridges.training import run_training
+
+    asked: dict[str, float | None] = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
+    made = run_training("dit", clips, output, _tell, asked, vae=vae, minutes=minutes, seed=seed, accumulate=accumulate)
+    print(made)
+
+
+@app.command()
+def evaluate(
+    map: Annotated[Path, typer.Option(help="An OpenDRIVE file; best one that the model has not seen.")],
+    model: Annotated[str, typer.Option(help="A shipped model's name, or the path of one.")] = "nano",
+    clips: Annotated[int, typer.Option(min=1, help="How many clips to measure on.")] = 200,
+    generate: Annotated[int | None, typer.Option(min=0, help="How many of them to generate again; all.")] = None,
+    long: Annotated[int, typer.Option(min=0, help="How many scenes of 128 frames.")] = 4,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on a world that is built on a map."""
+    from bridges.evaluation import evaluate_on_map
+    from dcgen.eval.report import markdown
+
+    with _progress("evaluating") as progress:
+        figures = evaluate_on_map(model, map, clips, seed, _tell, progress, generate_clips=generate, long_scenes=long)
+    print(json.dumps(figures) if as_json else markdown(figures))
+
+
 def main() -> NoReturn:
     """Run the command; end with 2 and one line on stderr where a user can mend what went wrong."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

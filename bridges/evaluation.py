@@ -1,0 +1,152 @@
+"""A model's figures on a map that it may not have seen: a world is built on it, and clips are cut and made again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dcgen.config import ModelConfig
+from dcgen.errors import MapError, WorldError
+from dcgen.eval.consistency import EgoFrames
+from dcgen.eval.report import evaluate
+from dcgen.types import UNKNOWN, AgentTracks, Clip, Conditions, Labels
+from scenarios.roads import cache_folder
+from scenarios.world.clips import agents_near, cut_world, ego_poses, find_candidates, sample_clip
+from scenarios.world.store import World, build_world, load_world
+from scenarios.world.voxelize import cut_frame
+
+if TYPE_CHECKING:
+    from dcgen.checkpoint import Model
+    from dcgen.generate import Sampling
+
+Tell = Callable[[str], None]
+Progress = Callable[[int, int], None]
+LONG_FRAMES, OVERLAP = 128, 2
+
+
+def evaluate_on_map(
+    model_name: str,
+    map_path: Path,
+    clips: int,
+    seed: int,
+    tell: Tell,
+    progress: Progress,
+    *,
+    generate_clips: int | None = None,
+    long_scenes: int = 4,
+    sampling: Sampling | None = None,
+) -> dict[str, Any]:
+    """Every figure of dcgen.eval on clips of a world on the map. Raises MapError, WorldError, CheckpointError."""
+    from dcgen.checkpoint import load_model
+    from dcgen.device import default_device
+    from dcgen.generate import Sampling
+
+    model = load_model(model_name, default_device())
+    tell(f"building a world on {map_path}")
+    world = world_of(map_path, seed)
+    config, sampling = model.config, sampling or Sampling()
+    tell(f"{clips} clips of {world.name}")
+    return evaluate(
+        (
+            _unseen(sample_clip(world, np.random.default_rng([seed, n]), config.grid, config.frames, config.dt_s))
+            for n in range(clips)
+        ),
+        lambda clip: reconstruct(clip, model),
+        lambda conditions, noise: make_again(conditions, noise, model, sampling),
+        latent_values=config.hex_shape.size,
+        seed=seed,
+        generate_clips=generate_clips,
+        long_scenes=(long_scene(world, seed + n, model, sampling) for n in range(long_scenes)),
+        real_scenes=(real_scene(world, seed + n, config) for n in range(long_scenes)),
+        progress=lambda done: progress(done, clips),
+    )
+
+
+def world_of(map_path: Path, seed: int) -> World:
+    """The world of a map and a seed, built once and kept in the cache folder."""
+    try:
+        digest = hashlib.sha256(map_path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise MapError(f"{map_path}: cannot be read ({error.strerror or error}); check the path") from None
+    folder = cache_folder() / "worlds" / f"{map_path.stem}-{digest}-{seed}"
+    if (folder / "world.npz").is_file():
+        try:
+            return load_world(folder)
+        except WorldError:
+            pass  # of an older version, or damaged: build it again
+    return build_world(map_path, folder, seed)
+
+
+def _unseen(clip: Clip) -> Clip:
+    """The same clip with nothing given away."""
+    known = np.full_like(clip.conditions.known, UNKNOWN)
+    return replace(clip, conditions=replace(clip.conditions, known=known))
+
+
+def reconstruct(clip: Clip, model: Model) -> Labels:
+    """A clip's labels through the latents and back."""
+    import torch
+
+    from dcgen.device import autocast
+    from dcgen.hexplane import flatten, unflatten
+
+    with torch.inference_mode(), autocast(model.device):
+        labels = torch.from_numpy(clip.labels[None]).to(model.device)
+        latents = flatten(model.vae.encode(labels).mean)
+        logits = model.vae.decode(unflatten(latents, model.config.hex_shape))
+        back: Labels = logits[0].argmax(-1).to(torch.uint8).cpu().numpy()
+    return back
+
+
+def make_again(conditions: Conditions, seed: int, model: Model, sampling: Sampling) -> Labels:
+    """One chunk from its conditions alone."""
+    from dcgen.generate import noise_for, sample_chunks
+
+    noise = noise_for(seed, 0, model.config.hex_shape.size)
+    return sample_chunks([conditions], [conditions.known], [noise], model, sampling)[0]
+
+
+def long_scene(world: World, seed: int, model: Model, sampling: Sampling) -> EgoFrames:
+    """A scene of LONG_FRAMES frames, generated chunk after chunk along a drive of the traffic."""
+    from dcgen.generate import generate_parts
+
+    nobody = AgentTracks.empty(model.config.frames)  # parts of one scene need the same agents
+    same = (replace(chunk, agents=nobody) for chunk in _chunks(world, seed, model.config))
+    parts = list(generate_parts(same, model, seed, frames=LONG_FRAMES, sampling=sampling))
+    labels = np.concatenate([part.labels for part in parts])
+    poses = np.concatenate([part.world_se3_ego for part in parts])
+    return EgoFrames(labels, poses, model.config.grid)
+
+
+def _chunks(world: World, seed: int, config: ModelConfig) -> Iterator[Conditions]:
+    row, start, step = _drive(world, seed, config)
+    stride = config.frames - OVERLAP
+    for first in range(0, LONG_FRAMES - OVERLAP, stride):
+        clip = _unseen(cut_world(world, row, start + first * step, config.grid, config.frames, config.dt_s))
+        yield replace(clip.conditions, first_frame=first)
+
+
+def real_scene(world: World, seed: int, config: ModelConfig) -> EgoFrames:
+    """The same drive as long_scene, cut from the world frame by frame: what the figure itself allows."""
+    row, start, step = _drive(world, seed, config)
+    at = start + np.arange(LONG_FRAMES) * step
+    poses = ego_poses(world, row, at)
+    frames = []
+    for frame, pose in zip(at, poses, strict=True):
+        agents = agents_near(world, row, int(frame), 1, step, pose, config.grid)
+        frames.append(cut_frame(world.tile, agents, 0, pose, config.grid).labels[0])
+    return EgoFrames(np.stack(frames), poses, config.grid)
+
+
+def _drive(world: World, seed: int, config: ModelConfig) -> tuple[int, int, int]:
+    """(row, start, step) of a vehicle that drives for LONG_FRAMES frames; every step-th frame of the log counts."""
+    step = round(config.dt_s / world.traffic.dt_s)
+    candidates = find_candidates(world.traffic, LONG_FRAMES + config.frames, step)
+    moving = candidates.driving if len(candidates.driving) else np.arange(len(candidates.row))
+    chosen = int(np.random.default_rng([seed, LONG_FRAMES]).choice(moving))
+    return int(candidates.row[chosen]), int(candidates.start[chosen]), step
