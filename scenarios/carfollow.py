@@ -13,6 +13,7 @@ SUBSTEP_S = 0.1
 LOOK_M = 60.0
 TIME_GAP_S, MIN_GAP_M = 1.3, 2.0
 ACCELERATE_MPS2, COMFORT_MPS2, BRAKE_MPS2 = 1.6, 2.2, 7.0
+OVERSPEED_S, OVERSPEED_MPS2 = 0.3, 3.5  # how soon and how hard it slows down to what a bend allows
 SIDE_M = 0.35  # what counts as beside the path, not on it
 LOOK_AHEAD_S = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
 CROSSING_RAD, CROSSING_S = 0.5, 1.6
@@ -157,7 +158,8 @@ def _gap_ahead(
 def _idm(driver: Driver, gap_m: float, leader_mps: float) -> float:
     """Acceleration of the Intelligent Driver Model (Treiber et al., 2000)."""
     speed, wish = driver.speed_mps, max(driver.wish_mps(), 0.1)
-    free = 1 - (speed / wish) ** 4 if speed <= wish else -min(1.0, (speed / wish - 1) * 4)
+    over = min(OVERSPEED_MPS2, (speed - wish) / OVERSPEED_S) / ACCELERATE_MPS2
+    free = 1 - (speed / wish) ** 4 if speed <= wish else -over
     closing = speed * (speed - leader_mps) / (2 * np.sqrt(ACCELERATE_MPS2 * COMFORT_MPS2))
     wanted_gap = MIN_GAP_M + max(0.0, speed * TIME_GAP_S + closing)
     follow = (wanted_gap / max(gap_m, 0.1)) ** 2
