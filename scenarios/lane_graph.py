@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import networkx as nx
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from dcgen.errors import ScenarioError
@@ -35,11 +37,11 @@ class Match:
 
 @dataclass(frozen=True)
 class Reach:
-    """All lanes that can be reached from the start of one, with costs and ways."""
+    """What can be reached from the start of one lane: cost [lanes], inf beyond limit_m, and the lane before [lanes]."""
 
     limit_m: float
-    cost: dict[str, float]
-    way: dict[str, list[str]]
+    cost: Doubles
+    before: NDArray[np.int32]
 
 
 class LaneGraph:
@@ -65,7 +67,10 @@ class LaneGraph:
         points = [lane.centre_m for lane in self.lanes.values()]
         self._points = np.concatenate(points) if points else np.zeros((0, 3))
         self._tree = cKDTree(self._points[:, :2])
+        self._index = {key: index for index, key in enumerate(self._keys)}
+        self._costs = nx.to_scipy_sparse_array(self.graph, self._keys, weight="cost", format="csr") if sizes else None
         self._reach: dict[str, Reach] = {}
+        self._beside: dict[str, dict[str, list[str]]] = {}
 
     def length_m(self, key: str) -> float:
         return float(self.along_m[key][-1])
@@ -106,12 +111,14 @@ class LaneGraph:
     def reach(self, key: str, limit_m: float) -> Reach:
         known = self._reach.get(key)
         if known is None or known.limit_m < limit_m:
-            cost, way = nx.single_source_dijkstra(self.graph, key, cutoff=limit_m, weight="cost")
-            known = self._reach[key] = Reach(limit_m, dict(cost), dict(way))  # type: ignore[arg-type]
+            cost, before = dijkstra(self._costs, indices=self._index[key], limit=limit_m, return_predecessors=True)
+            known = self._reach[key] = Reach(limit_m, cost, before)
         return known
 
     def beside(self, key: str) -> dict[str, list[str]]:
         """Lanes of the same stretch that lane changes lead to, with the way there; itself included."""
+        if key in self._beside:
+            return self._beside[key]
         ways, todo = {key: [key]}, deque([key])
         while todo:
             here = todo.popleft()
@@ -119,27 +126,50 @@ class LaneGraph:
                 if other in self.lanes and other is not None and other not in ways:
                     ways[other] = [*ways[here], other]
                     todo.append(other)
+        self._beside[key] = ways
         return ways
 
-    def way(self, a: Match, b: Match, limit_m: float) -> tuple[float, list[str]] | None:
-        """Cost and lanes of the cheapest way from one place to another; None where there is none within the limit."""
-        beside = self.beside(a.lane)
-        forward = self._fraction(b) * self.length_m(a.lane) - a.s_m if b.lane in beside else -np.inf
-        if forward >= -BACKWARD_M:
-            changes = len(beside[b.lane]) - 1
-            tight = max(0.0, CHANGE_ROOM_M * changes - forward)
-            return max(forward, 0.0) - min(forward, 0.0) + CHANGE_COST_M * changes + tight, beside[b.lane]
+    def cost(self, a: Match, b: Match, limit_m: float) -> float:
+        """Of the cheapest way from one place to another; inf where it is dearer than the limit or there is none."""
+        ahead = self._ahead_m(a, b)
+        if ahead is not None:
+            changes = len(self.beside(a.lane)[b.lane]) - 1
+            return abs(ahead) + CHANGE_COST_M * changes + max(0.0, CHANGE_ROOM_M * changes - ahead)
         reach = self.reach(a.lane, limit_m + self.length_m(a.lane))
-        if b.lane not in beside:
-            if b.lane not in reach.cost:
-                return None
-            return max(0.0, reach.cost[b.lane] - a.s_m + b.s_m), reach.way[b.lane]
-        back = [p for p in self.lanes[b.lane].predecessors if p in reach.cost]  # once round the block
-        if not back:
+        if b.lane in self.beside(a.lane):
+            last = self._last_before(b.lane, reach)
+            found = np.inf if last is None else reach.cost[self._index[last]] + self.length_m(last)
+        else:
+            found = reach.cost[self._index[b.lane]]
+        found = max(0.0, float(found) - a.s_m + b.s_m)
+        return found if found <= limit_m else np.inf
+
+    def way(self, a: Match, b: Match) -> list[str]:
+        """The lanes of the cheapest way; the places must be known to be joined."""
+        if self._ahead_m(a, b) is not None:
+            return self.beside(a.lane)[b.lane]
+        reach = self._reach[a.lane]
+        tail, last = [], b.lane
+        if b.lane in self.beside(a.lane):
+            tail, last = [b.lane], str(self._last_before(b.lane, reach))
+        index = self._index[last]
+        while index >= 0:
+            tail.append(self._keys[index])
+            index = int(reach.before[index])
+        return tail[::-1]
+
+    def _ahead_m(self, a: Match, b: Match) -> float | None:
+        """Metres to a place on the same stretch of road, by lane changes alone; None where it lies elsewhere."""
+        if b.lane not in self.beside(a.lane):
             return None
-        last = min(back, key=lambda p: reach.cost[p] + self.length_m(p))
-        cost = reach.cost[last] + self.length_m(last) - a.s_m + b.s_m
-        return (cost, [*reach.way[last], b.lane]) if cost <= limit_m else None
+        ahead = self._fraction(b) * self.length_m(a.lane) - a.s_m
+        return ahead if ahead >= -BACKWARD_M else None
+
+    def _last_before(self, key: str, reach: Reach) -> str | None:
+        """The lane from which one is entered, once round the block."""
+        back = [p for p in self.lanes[key].predecessors if p in self._index]
+        back = [p for p in back if np.isfinite(reach.cost[self._index[p]])]
+        return min(back, key=lambda p: reach.cost[self._index[p]] + self.length_m(p)) if back else None
 
     def _fraction(self, match: Match) -> float:
         return match.s_m / max(self.length_m(match.lane), 1e-9)
@@ -166,38 +196,25 @@ def match_keypoints(
         graph.matches(point, None if yaw_rad is None else float(wrap_angle(yaw_rad[i])), f"{place}: keypoint {i}")
         for i, point in enumerate(keypoints_m)
     ]
-    total = [match.cost for match in layers[0]]
-    steps: list[list[tuple[int, list[str]]]] = []
+    total = np.array([match.cost for match in layers[0]])
+    steps: list[NDArray[np.int64]] = []
     for index, (before, after) in enumerate(pairwise(layers)):
         straight = float(np.linalg.norm(keypoints_m[index + 1, :2] - keypoints_m[index, :2]))
-        found = _step(graph, before, after, total, 2 * straight + 400.0) or _step(graph, before, after, total, 1e9)
-        if not found:
+        for limit_m in (2 * straight + 400.0, 1e9):
+            cost = np.array([[graph.cost(a, b, limit_m) for a in before] for b in after]) + total
+            if np.isfinite(cost).any():
+                break
+        else:
             raise ScenarioError(
                 f"{place}: no lanes lead from keypoint {index} to keypoint {index + 1} "
                 f"({straight:.0f} m apart); move one of them or check its direction"
             )
-        steps.append([(start, way) for _, start, way in found])
-        total = [cost for cost, _, _ in found]
+        steps.append(np.argmin(cost, axis=1))
+        total = cost.min(axis=1) + [match.cost for match in after]
     best = int(np.argmin(total))
-    chosen, ways = [layers[-1][best]], []
+    chosen = [layers[-1][best]]
     for layer, step in zip(reversed(layers[:-1]), reversed(steps), strict=True):
-        best, way = step[best]
-        ways.append(way)
+        best = int(step[best])
         chosen.append(layer[best])
-    return chosen[::-1], ways[::-1]
-
-
-def _step(
-    graph: LaneGraph, before: list[Match], after: list[Match], total: list[float], limit_m: float
-) -> list[tuple[float, int, list[str]]]:
-    """Per match of the next keypoint: cost so far, the match before, the way; empty where none can be reached."""
-    rows = []
-    for match in after:
-        best: tuple[float, int, list[str]] = (float("inf"), 0, [])
-        for index, source in enumerate(before):
-            if total[index] + match.cost < best[0]:
-                found = graph.way(source, match, limit_m)
-                if found is not None and total[index] + found[0] + match.cost < best[0]:
-                    best = (total[index] + found[0] + match.cost, index, found[1])
-        rows.append(best)
-    return rows if any(np.isfinite(cost) for cost, _, _ in rows) else []
+    chosen.reverse()
+    return chosen, [graph.way(a, b) for a, b in pairwise(chosen)]

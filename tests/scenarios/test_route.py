@@ -308,3 +308,11 @@ def test_frame_rate_does_not_change_the_drive() -> None:
     route = plan_route(crossing(80), np.array([[-45, 0, 0], crossing(80).lanes["2:0:-1"].centre_m[-2]]))
     fine, coarse = drive(route, 121, 0.05), drive(route, 31, 0.2)
     assert coarse.pose == pytest.approx(fine.pose[::4], abs=1e-6)
+
+
+def test_a_used_graph_plans_the_same_route(shared_data: Path) -> None:
+    road_map, used = town(shared_data / "maps" / "Town03.xodr")
+    for seed in range(3):
+        keypoints = random_route(road_map, seed, 600.0, used).points_m[::150]
+        fresh = plan_route(road_map, keypoints)
+        assert np.array_equal(plan_route(road_map, keypoints, graph=used).points_m, fresh.points_m)
