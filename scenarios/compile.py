@@ -59,7 +59,7 @@ class Chunks(Sequence[Conditions]):
     agents: AgentTracks
     dt_s: float
     grid: GridSpec
-    route_xy_m: Doubles
+    route_m: Doubles  # [N, 3]
     command: Command | None
     given: known.Given | None
     own_layout: bool  # the given scene's layout stands in for a map
@@ -86,7 +86,7 @@ class Chunks(Sequence[Conditions]):
         stop = start + self.frames
         made = chunk_conditions(
             self.raster, self.world_se3_ego[start:stop], self.dt_s, self.agents.frames(start, stop), self.grid,
-            self.route_xy_m, command=self.command,
+            self.route_m, command=self.command,
         )  # fmt: skip
         if self.given is None:
             return made
@@ -126,7 +126,7 @@ def compile_scenario(
     own_path = any((scenario.route, scenario.trajectory, scenario.goal, scene))
     command = Command[scenario.command.upper()] if scenario.command and own_path else None
     chunks = Chunks(
-        raster, plan.world_se3_ego, agents, dt_s, grid, plan.route_m[:, :2], command, given,
+        raster, plan.world_se3_ego, agents, dt_s, grid, plan.route_m, command, given,
         scene is not None and road_map is None, chunk_frames, overlap,
     )  # fmt: skip
     return CompiledScenario(

@@ -8,7 +8,7 @@ import numpy as np
 
 from dcgen.errors import ScenarioError
 from dcgen.types import Doubles, Scene, pose_matrix, wrap_angle
-from scenarios.follow import command_route
+from scenarios.follow import command_route, way_to
 from scenarios.frames import carla_points_to_world, carla_to_world, carla_yaw_to_world
 from scenarios.lane_graph import LaneGraph
 from scenarios.roadmap import RoadMap
@@ -21,6 +21,7 @@ from scenarios.trajectory import LoggedTrajectory
 
 USUAL_MPS = 6.0  # to guess how far a scene goes before it is driven
 TURN_MPS = 5.0
+BEHIND_M = 40.0  # of the road that led to the start, drawn as if driven
 BLEND_S = 2.0  # a continued drive finds the middle of its lane within this time
 
 
@@ -33,12 +34,6 @@ class EgoPlan:
     route_m: Doubles  # [N, 3]
     road_map: RoadMap | None
     route: Route | None = None
-    given_yaw: bool = True
-
-    @property
-    def ends_yaw(self) -> tuple[float, float]:
-        first, last = self.world_se3_ego[0], self.world_se3_ego[-1]
-        return float(np.arctan2(first[1, 0], first[0, 0])), float(np.arctan2(last[1, 0], last[0, 0]))
 
 
 def plan_ego(
@@ -58,7 +53,7 @@ def plan_ego(
         route = _route(scenario, road_map, spec, frames, dt_s)
         plan = _driven(scenario, road_map, route, frames, dt_s)
     if plan.road_map is None and scenario.without_map == "street":
-        plan = replace(plan, road_map=street_along(plan.route_m, plan.ends_yaw))
+        plan = replace(plan, road_map=street_along(plan.route_m))
     return plan
 
 
@@ -129,7 +124,12 @@ def _driven(scenario: Scenario, road_map: RoadMap | None, route: Route, frames: 
             "start earlier"
         )
     ego = drive(route, frames, dt_s, scenario.start_s_m, _speed(scenario, road_map is not None))
-    return EgoPlan(_poses(ego.pose, ego.z_m), ego.speed_mps, route.points_m, road_map, route)
+    line = route.points_m
+    if road_map is None:
+        line = extend(line, BEHIND_M, 0.0, (float(route.yaw_rad[0]), float(route.yaw_rad[-1])))[:-1]
+    else:
+        line = np.concatenate([way_to(LaneGraph(road_map), route.lane_id[0], line[0], BEHIND_M), line])
+    return EgoPlan(_poses(ego.pose, ego.z_m), ego.speed_mps, line, road_map, route)
 
 
 def _poses(pose: Doubles, z_m: Doubles) -> Doubles:
@@ -205,11 +205,11 @@ def speeds(poses: Doubles, dt_s: float) -> Doubles:
 
 
 def _path(poses: Doubles) -> Doubles:
-    """[N, 3] the line of the poses, going on straight for a little: what lies ahead of a recorded drive."""
+    """[N, 3] the line of the poses, going on straight at both ends: what a recorded drive does not tell."""
     points = poses[:, :3, 3]
     moved = np.concatenate([[True], np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1) > 0.05])
     yaw = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])
-    return extend(points[moved], 5.0, 30.0, (float(yaw[0]), float(yaw[-1])))
+    return extend(points[moved], BEHIND_M, BEHIND_M, (float(yaw[0]), float(yaw[-1])))
 
 
 def _as_recorded(scenario: Scenario, road_map: RoadMap | None, scene: Scene, frames: int) -> EgoPlan:

@@ -137,3 +137,22 @@ def route_along(
     at = np.linspace(begin_m, end_m, max(2, int(np.ceil((end_m - begin_m) / KEYPOINT_M)) + 1))
     keypoints = np.stack([np.interp(at, s, points[:, axis]) for axis in range(3)], axis=1)
     return plan_route(road_map, keypoints, np.interp(at, s, yaw), place, graph=graph)
+
+
+def way_to(graph: LaneGraph, lane_id: str, point_m: Doubles, back_m: float) -> Doubles:
+    """[N, 3] the last back_m of lanes that lead to a place on a lane, straight on where there is a choice."""
+    if lane_id not in graph.lanes:
+        return np.zeros((0, 3))
+    centre = graph.lanes[lane_id].centre_m
+    here = int(np.argmin(np.linalg.norm(centre[:, :2] - point_m[:2], axis=1)))
+    parts, missing, key = [centre[:here]], back_m - float(graph.along_m[lane_id][here]), lane_id
+    while missing > 0.0 and len(parts) < 64:
+        before = [each for each in graph.lanes[key].predecessors if each in graph.lanes]
+        if not before:
+            break
+        key = min(before, key=lambda each: turn_of(graph, each) != "forward")
+        parts.insert(0, graph.lanes[key].centre_m)
+        missing -= graph.length_m(key)
+    points = np.concatenate(parts)
+    left_m = np.cumsum(np.linalg.norm(np.diff(points[:, :2], axis=0, append=point_m[None, :2]), axis=1)[::-1])[::-1]
+    return np.asarray(points[(left_m <= back_m) & (left_m > 0.5)])

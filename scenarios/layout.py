@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from dcgen.errors import MapError
 from dcgen.types import (
     AGENT_CHANNELS,
-    HEIGHT_SCALE_M,
-    SPEED_SCALE_MPS,
     STATIC_CHANNELS,
     AgentTracks,
     Doubles,
@@ -22,7 +20,7 @@ from dcgen.types import (
     GridSpec,
     Semantics,
 )
-from scenarios import paint
+from scenarios import layout_kernels, paint
 from scenarios.paint import CROSSWALK, JUNCTION, MARKING, MEDIAN, PARKING, ROAD, SHOULDER, SIDEWALK, compiled
 from scenarios.roadmap import RoadMap
 
@@ -190,7 +188,8 @@ def crop_static(
     """[len(STATIC_CHANNELS), X, Y] what the map and the route say about each voxel column, seen from the anchor.
 
     The anchor stands upright. Fractions count s x s sub-points a column, s = voxel / cell. Of two levels the one
-    nearer to the anchor's height counts; surfaces outside the grid's z range are not there at all.
+    nearer to the anchor's height counts; surfaces outside the grid's z range are not there at all. The route is
+    [N, 2], or [N, 3] to leave out what lies outside that range, too.
     """
     x, y, z = grid.shape
     out = np.zeros((len(STATIC_CHANNELS), x, y), np.float32)
@@ -198,17 +197,23 @@ def crop_static(
     if raster is not None:
         sub = max(1, round(min(grid.voxel_m[:2]) / raster.cell_m))
         low = grid.origin_m[2]
-        compiled(_crop_kernel)(
+        compiled(layout_kernels.crop_kernel)(
             raster.flags, raster.height_cm, float(raster.origin_m[0]), float(raster.origin_m[1]), float(raster.cell_m),
             c, s, tx, ty, tz - raster.z0_m, grid.origin_m[0], grid.origin_m[1], grid.voxel_m[0], grid.voxel_m[1],
             low, low + z * grid.voxel_m[2], sub, out,
         )  # fmt: skip
     if route_xy_m is not None and len(route_xy_m) > 1:
-        route = np.asarray(route_xy_m, np.float64)[:, :2] - (tx, ty)
+        points = np.asarray(route_xy_m, np.float64)
+        route = points[:, :2] - (tx, ty)
         local = np.stack([route[:, 0] * c + route[:, 1] * s, route[:, 1] * c - route[:, 0] * s], axis=1)
-        compiled(_route_kernel)(
-            local, grid.origin_m[0], grid.origin_m[1], grid.voxel_m[0], grid.voxel_m[1], ROUTE_HALF_WIDTH_M, out[5]
-        )
+        shown = np.ones(len(points), bool)
+        if points.shape[1] == 3:  # what passes above or below is not this road
+            up = points[:, 2] - tz
+            shown = (up >= grid.origin_m[2]) & (up < grid.origin_m[2] + z * grid.voxel_m[2])
+        compiled(layout_kernels.route_kernel)(
+            local, shown, grid.origin_m[0], grid.origin_m[1], grid.voxel_m[0], grid.voxel_m[1], ROUTE_HALF_WIDTH_M,
+            out[5],
+        )  # fmt: skip
     return out
 
 
@@ -217,73 +222,6 @@ def _upright(world_se3_anchor: Doubles) -> tuple[float, float, float, float, flo
     m = world_se3_anchor
     norm = float(np.hypot(m[0, 0], m[1, 0]))
     return float(m[0, 0]) / norm, float(m[1, 0]) / norm, float(m[0, 3]), float(m[1, 3]), float(m[2, 3])
-
-
-def _crop_kernel(  # type: ignore[no-untyped-def]
-    flags, height_cm, ox, oy, cell, c, s, tx, ty, tz, gx, gy, vx, vy, z_low, z_high, sub, out
-):
-    levels, nx, ny = flags.shape
-    share = np.float32(1.0) / np.float32(sub * sub)
-    for i in range(out.shape[1]):
-        for j in range(out.shape[2]):
-            road, marking, junction, sidewalk, crosswalk, mapped, total = 0, 0, 0, 0, 0, 0, 0.0
-            for a in range(sub):
-                lx = gx + (i + (a + 0.5) / sub) * vx
-                for b in range(sub):
-                    ly = gy + (j + (b + 0.5) / sub) * vy
-                    p = int(np.floor((c * lx - s * ly + tx - ox) / cell))
-                    q = int(np.floor((s * lx + c * ly + ty - oy) / cell))
-                    if p < 0 or q < 0 or p >= nx or q >= ny:
-                        continue
-                    best, bits = 1e9, 0
-                    for level in range(levels):
-                        if flags[level, p, q] != 0:
-                            up = height_cm[level, p, q] * 0.01 - tz
-                            if z_low <= up < z_high and abs(up) < abs(best):
-                                best, bits = up, flags[level, p, q]
-                    if bits == 0:
-                        continue
-                    mapped += 1
-                    total += best
-                    road += bits & 1
-                    marking += (bits >> 1) & 1
-                    junction += (bits >> 2) & 1
-                    sidewalk += (bits >> 3) & 1
-                    crosswalk += (bits >> 4) & 1
-            if mapped > 0:
-                out[0, i, j] = np.float32(road) * share
-                out[1, i, j] = np.float32(marking) * share
-                out[2, i, j] = np.float32(junction) * share
-                out[3, i, j] = np.float32(sidewalk) * share
-                out[4, i, j] = np.float32(crosswalk) * share
-                out[6, i, j] = np.float32(total / mapped / HEIGHT_SCALE_M)
-
-
-def _route_kernel(route, gx, gy, vx, vy, half_width, out):  # type: ignore[no-untyped-def]
-    nx, ny = out.shape
-    reach = half_width + vx
-    for n in range(route.shape[0] - 1):
-        ax, ay, bx, by = route[n, 0], route[n, 1], route[n + 1, 0], route[n + 1, 1]
-        i0 = max(0, int(np.floor(min(max((min(ax, bx) - reach - gx) / vx, -1.0), nx + 1.0))))
-        i1 = min(nx, int(np.ceil(min(max((max(ax, bx) + reach - gx) / vx, -1.0), nx + 1.0))))
-        j0 = max(0, int(np.floor(min(max((min(ay, by) - reach - gy) / vy, -1.0), ny + 1.0))))
-        j1 = min(ny, int(np.ceil(min(max((max(ay, by) + reach - gy) / vy, -1.0), ny + 1.0))))
-        if i1 <= i0 or j1 <= j0:
-            continue
-        dx, dy = bx - ax, by - ay
-        length2 = dx * dx + dy * dy
-        for i in range(i0, i1):
-            x = gx + (i + 0.5) * vx - ax
-            for j in range(j0, j1):
-                y = gy + (j + 0.5) * vy - ay
-                along = 0.0
-                if length2 > 0.0:
-                    along = min(max((x * dx + y * dy) / length2, 0.0), 1.0)
-                ex, ey = x - along * dx, y - along * dy
-                cover = (half_width + 0.5 * vx - np.sqrt(ex * ex + ey * ey)) / vx
-                value = np.float32(min(max(cover, 0.0), 1.0))
-                if value > out[i, j]:
-                    out[i, j] = value
 
 
 def draw_agents(agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec) -> Floats:
@@ -305,43 +243,8 @@ def draw_agents(agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec) 
     shown = agents.valid & (up >= grid.origin_m[2]) & (up < grid.origin_m[2] + z * grid.voxel_m[2])
     shown &= np.isfinite(placed).all(axis=-1)
     channel = np.array([_CHANNEL_OF.get(int(k), -1) for k in agents.class_id], np.int64)
-    compiled(_agents_kernel)(
+    compiled(layout_kernels.agents_kernel)(
         placed, shown, channel, agents.size_m.astype(np.float64) / 2, agents.speed_mps.astype(np.float64),
         grid.origin_m[0], grid.origin_m[1], grid.voxel_m[0], grid.voxel_m[1], AGENT_SUBPOINTS, out,
     )  # fmt: skip
     return out
-
-
-def _agents_kernel(placed, shown, channel, half, speed, gx, gy, vx, vy, sub, out):  # type: ignore[no-untyped-def]
-    frames, _, nx, ny = out.shape
-    most = np.zeros((nx, ny), np.int64)
-    for t in range(frames):
-        most[:, :] = 0
-        for n in range(placed.shape[0]):
-            if not shown[n, t] or channel[n] < 0:
-                continue
-            px, py, cos, sin = placed[n, t, 0], placed[n, t, 1], placed[n, t, 2], placed[n, t, 3]
-            reach = np.sqrt(half[n, 0] * half[n, 0] + half[n, 1] * half[n, 1])
-            if px + reach < gx or py + reach < gy or px - reach > gx + nx * vx or py - reach > gy + ny * vy:
-                continue
-            i0, i1 = max(0, int(np.floor((px - reach - gx) / vx))), min(nx, int(np.floor((px + reach - gx) / vx)) + 1)
-            j0, j1 = max(0, int(np.floor((py - reach - gy) / vy))), min(ny, int(np.floor((py + reach - gy) / vy)) + 1)
-            for i in range(i0, i1):
-                for j in range(j0, j1):
-                    count = 0
-                    for a in range(sub):
-                        x = gx + (i + (a + 0.5) / sub) * vx - px
-                        for b in range(sub):
-                            y = gy + (j + (b + 0.5) / sub) * vy - py
-                            if abs(cos * x + sin * y) <= half[n, 0] and abs(cos * y - sin * x) <= half[n, 1]:
-                                count += 1
-                    if count == 0:
-                        continue
-                    value = np.float32(count) / np.float32(sub * sub)
-                    if value > out[t, channel[n], i, j]:
-                        out[t, channel[n], i, j] = value
-                    if count > most[i, j]:
-                        most[i, j] = count
-                        out[t, 3, i, j] = np.float32(cos)
-                        out[t, 4, i, j] = np.float32(sin)
-                        out[t, 5, i, j] = np.float32(speed[n, t] / SPEED_SCALE_MPS)

@@ -41,12 +41,15 @@ def extend(points_m: Doubles, before_m: float, after_m: float, yaws: tuple[float
     return np.concatenate([first[None], points_m, last[None]])
 
 
-def street_along(points_m: Doubles, yaws: tuple[float, float]) -> RoadMap:
+def street_along(points_m: Doubles) -> RoadMap:
     """Two lanes and two sidewalks: what the ego drives along points [N, 3] is the right-hand lane.
 
     Only the street under the path is drawn; what lies around it is nobody's knowledge.
     """
-    line = _thinned(extend(points_m, EXTEND_M, EXTEND_M, yaws))
+    line = _thinned(points_m)
+    slope = np.diff(line[:, :2], axis=0)
+    yaws = np.arctan2(slope[:, 1], slope[:, 0])
+    line = _thinned(extend(line, EXTEND_M, EXTEND_M, (float(yaws[0]), float(yaws[-1]))))
     tangent = np.gradient(line[:, :2], axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)

@@ -262,3 +262,13 @@ def test_real_towns(shared_data, town):
     assert (raster.flags[0, i, j] & (SIDEWALK | ROAD) > 0).mean() > 0.98
     if town == "Town10HD":
         assert (raster.flags & CROSSWALK > 0).any() and (raster.flags & SHOULDER > 0).any()
+
+
+def test_a_route_on_another_level_is_not_drawn():
+    """A route with heights is seen only where it lies within the grid's z range."""
+    x = np.linspace(-20, 20, 41)
+    climbing = np.stack([x, np.zeros(41), np.where(x < 0, 0.0, 6.0)], axis=1)
+    seen = crop_static(None, pose_matrix(0, 0, 0, 0), nano_grid(), climbing)[5]
+    assert seen[8:30, 32].min() > 0.9 and not seen[36:].any()
+    flat = crop_static(None, pose_matrix(0, 0, 0, 0), nano_grid(), climbing[:, :2])[5]
+    assert flat[36:50, 32].min() > 0.9
