@@ -46,7 +46,6 @@ def static_columns(
     at_k = np.empty(points, np.int64)
     row = np.arange(points) // sub
     column = np.arange(points) % sub
-    votes = np.zeros((3, nz + 2), np.int64)
     # Neighbours share heights: a division is done only where a height is new.
     old_height = 1 << 40
     old_k = 0
@@ -58,6 +57,7 @@ def static_columns(
     for i in range(nx):
         for j in range(ny):
             uniform = True
+            solid = False
             first_kind = 0
             first_k = 0
             for p in range(points):
@@ -93,58 +93,64 @@ def static_columns(
                     first_kind = kind
                     first_k = k
                 uniform = uniform and kind == first_kind and k == first_k
+                solid = solid or over[p] >= 0 or span_class[0, x, y] > 0
                 at_kind[p] = kind
                 at_k[p] = k
             best = first_kind
             ground = first_k
             if not uniform:
-                for p in range(points):
-                    for rank in range(3):
-                        if surface_order[rank] == at_kind[p]:
-                            votes[rank, at_k[p] + 1] += 1
-                winner = 0
                 most = -1
                 for rank in range(3):
-                    total = 0
-                    for k in range(nz + 2):
-                        total += votes[rank, k]
-                    if total > most:
-                        most = total
-                        winner = rank
-                best = int(surface_order[winner])
+                    n = 0
+                    for p in range(points):
+                        n += at_kind[p] == surface_order[rank]
+                    if n > most:
+                        most = n
+                        best = int(surface_order[rank])
                 most = -1
-                for k in range(nz + 2):
-                    if votes[winner, k] > most:
-                        most = votes[winner, k]
-                        ground = k - 1
-                    for rank in range(3):
-                        if rank != winner:
-                            votes[rank, k] = 0
-                    votes[winner, k] = 0
+                for p in range(points):
+                    n = 0
+                    for q in range(points):
+                        n += at_kind[q] == best and at_k[q] == at_k[p]
+                    if at_kind[p] == best and (n > most or (n == most and at_k[p] < ground)):
+                        most = n
+                        ground = at_k[p]
             surface_k[i, j] = ground
             if 0 <= ground < nz:
                 labels[i, j, ground] = best
-            low_kind = classes  # the range of classes seen in this column
-            high_kind = 0
+            if not solid:
+                continue
+            alike = True  # one span, the same in every cell: count it once
             for p in range(points):
                 x = at_x[p]
                 y = at_y[p]
+                alike = alike and over[p] < 0 and span_class[1, x, y] == 0
+                alike = alike and span_class[0, x, y] == span_class[0, at_x[0], at_y[0]]
+                alike = alike and span_lo_cm[0, x, y] == span_lo_cm[0, at_x[0], at_y[0]]
+                alike = alike and span_hi_cm[0, x, y] == span_hi_cm[0, at_x[0], at_y[0]]
+                if not alike:
+                    break
+            share = points if alike else 1
+            low_kind = classes  # the range of classes seen in this column
+            high_kind = 0
+            for p in range(points // share):
+                x = at_x[p]
+                y = at_y[p]
                 for s in range(spans + 1):
-                    kind = 0
-                    lo = 0
-                    hi = 0
                     if s < spans:
                         kind = int(span_class[s, x, y])
+                        if kind == 0:
+                            if over[p] < 0:
+                                break
+                            continue
                         lo = int(span_lo_cm[s, x, y]) * 10
                         hi = int(span_hi_cm[s, x, y]) * 10
-                    elif over[p] >= 0:
+                    else:
+                        if over[p] < 0:
+                            break
                         kind = deck_class
                         hi = over[p]
                         lo = hi - deck_mm
-                    if kind == 0:
-                        if s < spans and over[p] < 0:
-                            break
-                        continue
                     if lo != old_lo or hi != old_hi:
                         old_lo = lo
                         old_hi = hi
@@ -161,7 +167,7 @@ def static_columns(
                                 break
                             top_k -= 1
                     for k in range(max(bottom_k, ground + 1), top_k + 1):
-                        counts[k, kind] += 1
+                        counts[k, kind] += share
                         low_kind = min(low_kind, kind)
                         high_kind = max(high_kind, kind)
             if high_kind > 0:

@@ -45,13 +45,12 @@ class TownTile:
         if self.surface_class.ndim != 3 or self.span_class.ndim != 3:
             raise ValueError("tile.surface_class and tile.span_class need three axes")
         levels, x, y = self.surface_class.shape
-        spans = self.span_class.shape[0]
         want = {
             "surface_class": ((levels, x, y), np.uint8),
             "surface_cm": ((levels, x, y), np.int16),
-            "span_class": ((spans, x, y), np.uint8),
-            "span_lo_cm": ((spans, x, y), np.int16),
-            "span_hi_cm": ((spans, x, y), np.int16),
+            "span_class": ((SPANS, x, y), np.uint8),
+            "span_lo_cm": ((SPANS, x, y), np.int16),
+            "span_hi_cm": ((SPANS, x, y), np.int16),
         }
         for name, (shape, dtype) in want.items():
             array = getattr(self, name)
