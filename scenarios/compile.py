@@ -88,6 +88,7 @@ class Chunks(Sequence[Conditions]):
             self.raster, self.world_se3_ego[start:stop], self.dt_s, self.agents.frames(start, stop), self.grid,
             self.route_m, command=self.command,
         )  # fmt: skip
+        made = replace(made, first_frame=start)
         if self.given is None:
             return made
         labels = self.given.known(made.world_se3_anchor, start, made.layout_agents, self.grid)

@@ -59,7 +59,7 @@ class Scenario(Part):
     target_speed_mps: Speed | None = None
     speed_profile: Annotated[tuple[SpeedPoint, ...], Field(min_length=1, max_length=10_000)] | None = None
     start_s_m: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
-    frames: Annotated[int, Field(ge=2, le=100_000)] = 16
+    frames: Annotated[int, Field(ge=1, le=100_000)] = 16
     dt_s: Annotated[float, Field(ge=0.02, le=2.0)] = 0.2
     command: CommandName | None = None
     agents: Annotated[tuple[Agent, ...], Field(max_length=2000)] = ()

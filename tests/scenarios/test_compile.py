@@ -91,7 +91,7 @@ def test_a_left_turn_on_town01_is_left_by_the_maps_own_geometry(shared_data: Pat
 # --- chunks ---
 
 
-@pytest.mark.parametrize("frames", [2, 8, 9, 14, 15, 128])
+@pytest.mark.parametrize("frames", [1, 2, 8, 9, 14, 15, 128])
 def test_chunks_overlap_by_two_and_cover_every_frame(frames: int) -> None:
     made = compiled(command="left", frames=frames, target_speed_mps=4)
     chunks = list(made.chunks)
@@ -102,7 +102,7 @@ def test_chunks_overlap_by_two_and_cover_every_frame(frames: int) -> None:
         np.testing.assert_array_equal(chunk.world_se3_ego[: stop - 6 * k], made.world_se3_ego[6 * k : stop])
         np.testing.assert_allclose(chunk.world_se3_anchor, chunk.world_se3_ego[4], atol=1e-12)
         np.testing.assert_allclose(chunk.trajectory[4], 0, atol=1e-6)
-        assert (chunk.known == UNKNOWN).all()
+        assert (chunk.known == UNKNOWN).all() and chunk.first_frame == 6 * k
     assert stop == frames
     np.testing.assert_array_equal(made.chunks[-1].trajectory, chunks[-1].trajectory)
 

@@ -66,7 +66,7 @@ BAD = {
     "frames: '8'": r"frames: .*integer.*got '8'",
     "frames: 8.5": r"frames: .*integer",
     "frames: yes": r"frames: .*integer",
-    "frames: 0": r"frames: .*greater than or equal to 2",
+    "frames: 0": r"frames: .*greater than or equal to 1",
     "seed: -1": r"seed: .*greater than or equal to 0",
     "seed: 99999999999999999999999": r"seed: the number is too large; ",
     "dt_s: .nan": r"dt_s: nan is not a finite number; ",
