@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcgen.errors import SceneError
-from dcgen.types import Command, Conditions, Labels, Scene
+from dcgen.types import Command, Labels, Scene
 from scenarios.compile import CompiledScenario, compile_scenario
 from scenarios.inputs import read_scenarios
 from scenarios.schema import Scenario
@@ -107,7 +107,9 @@ def _places(order: SceneOrder, scenarios: list[Scenario]) -> list[tuple[Path, Pa
     places: list[tuple[Path, Path | None]] = []
     for scenario in scenarios:
         suffix = f"_{scenario.route.id}" if scenario.route and scenario.route.id and len(scenarios) > 1 else ""
-        output = order.output or Path("out") / f"{Path(order.source).stem or 'scene'}.h5"
+        usual = f"{Path(order.source).stem or 'scene'}.h5"
+        output = order.output or Path("out") / usual
+        output = output / usual if output.is_dir() else output
         output = output.with_name(f"{output.stem}{_as_file_name(suffix)}{output.suffix or '.h5'}")
         picture = order.picture or (output.with_suffix(".png") if order.render else None)
         if order.picture and suffix:
@@ -176,7 +178,7 @@ def _generate(
         progress(min(done, total), total)
 
     parts = generate_parts(
-        _in_place(compiled), model, compiled.seed, frames=compiled.frames, sampling=sampling,
+        compiled.chunks, model, compiled.seed, frames=compiled.frames, sampling=sampling,
         given=given_frames(compiled),
         scenario=compiled.scenario, progress=count,
     )  # fmt: skip
@@ -185,13 +187,6 @@ def _generate(
             writer.append(replace(part, metadata=metadata))
             commands.update(dict.fromkeys(Command(int(command)).name for command in part.command))
     return time.monotonic() - began, list(commands)
-
-
-def _in_place(compiled: CompiledScenario) -> Iterator[Conditions]:
-    """The chunks, each told at which frame of the scene it begins."""
-    stride = compiled.chunks.frames - compiled.chunks.overlap
-    for k, chunk in enumerate(compiled.chunks):
-        yield replace(chunk, first_frame=chunk.first_frame or k * stride)
 
 
 def given_frames(compiled: CompiledScenario) -> Callable[[int], Labels | None] | None:

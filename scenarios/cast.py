@@ -32,7 +32,7 @@ def cast_of(
         first = max(0, recorded - scenario.continue_from.given_frames)
         index = np.concatenate([np.arange(first, recorded), np.full(padded - (recorded - first), -1)])
         others = lengthened(scene.agents.frames(first, recorded), padded, dt_s)
-        return joined(others, own), Given(scene, index, carry_static=True)
+        return joined(others, own), Given(scene, index)
     index = np.where(np.arange(padded) < frames, np.arange(padded), -1)
     if scenario.outpaint is not None:
         return joined(lengthened(scene.agents, padded, dt_s), own), Given(scene, index)

@@ -1,6 +1,7 @@
 """A scenario's meaning as Conditions, chunk by chunk. F frame of the scene, T frame of a chunk, X/Y/Z voxel axes.
 
-Chunk k covers frames [k * stride, k * stride + T) with stride = T - overlap. Chunks are made when they are asked for.
+Chunk k covers the T frames from chunk_starts[k] on; the first begins before the scene. Chunks are made when they are
+asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scenarios.cast import cast_of
 from scenarios.chunk import anchor_of, chunk_conditions, command_of
 from scenarios.ego import logged_frames, plan_ego, scene_dt_s
 from scenarios.layout import RoadRaster, rasterise
+from scenarios.lead import agents_before, chunk_starts, poses_before
 from scenarios.roadmap import RoadMap
 from scenarios.roads import read_map
 from scenarios.schema import Scenario
@@ -55,8 +57,8 @@ class Chunks(Sequence[Conditions]):
     """Conditions of every chunk, each made anew when asked for: memory does not grow with the scene."""
 
     raster: RoadRaster | None
-    world_se3_ego: Doubles  # [n * stride + T, 4, 4]: the last chunk is whole
-    agents: AgentTracks
+    world_se3_ego: Doubles  # from starts[0] to the end of the last chunk, [M, 4, 4]
+    agents: AgentTracks  # over the same M frames
     dt_s: float
     grid: GridSpec
     route_m: Doubles  # [N, 3]
@@ -64,10 +66,10 @@ class Chunks(Sequence[Conditions]):
     given: known.Given | None
     own_layout: bool  # the given scene's layout stands in for a map
     frames: int
-    overlap: int
+    starts: tuple[int, ...]  # the frame of the scene at which each chunk begins
 
     def __len__(self) -> int:
-        return (len(self.world_se3_ego) - self.overlap) // (self.frames - self.overlap)
+        return len(self.starts)
 
     @overload
     def __getitem__(self, index: int) -> Conditions: ...
@@ -82,16 +84,16 @@ class Chunks(Sequence[Conditions]):
         return (self._chunk(k) for k in range(len(self)))
 
     def _chunk(self, k: int) -> Conditions:
-        start = k * (self.frames - self.overlap)
+        start = self.starts[k] - self.starts[0]
         stop = start + self.frames
         made = chunk_conditions(
             self.raster, self.world_se3_ego[start:stop], self.dt_s, self.agents.frames(start, stop), self.grid,
             self.route_m, command=self.command,
         )  # fmt: skip
-        made = replace(made, first_frame=start)
+        made = replace(made, first_frame=self.starts[k])
         if self.given is None:
             return made
-        labels = self.given.known(made.world_se3_anchor, start, made.layout_agents, self.grid)
+        labels = self.given.known(made.world_se3_anchor, self.starts[k], made.layout_agents, self.grid)
         if not self.own_layout:
             return replace(made, known=labels)
         seen, where = known.layout_seen(self.given.scene, made.world_se3_anchor, self.grid)
@@ -113,8 +115,8 @@ def compile_scenario(
             f"{name_of(scenario)}: {scenario.needs_scene}: needs a finished scene; add `scene: FILE.h5` or pass --edit"
         )
     dt_s, frames = _clock(scenario, scene)
-    stride = chunk_frames - overlap
-    padded = max(1, -(-(frames - overlap) // stride)) * stride + overlap
+    starts = chunk_starts(frames, chunk_frames, overlap)
+    padded = starts[-1] + chunk_frames
     spec = route_spec(scenario)
     path = map_path(scenario, spec.town if spec else "")
     road_map = read_map(path) if path else None
@@ -126,9 +128,10 @@ def compile_scenario(
     agents, given = cast_of(scenario, scene, plan, frames, padded, dt_s)
     own_path = any((scenario.route, scenario.trajectory, scenario.goal, scene))
     command = Command[scenario.command.upper()] if scenario.command and own_path else None
+    poses = poses_before(plan.world_se3_ego, -starts[0])
     chunks = Chunks(
-        raster, plan.world_se3_ego, agents, dt_s, grid, plan.route_m, command, given,
-        scene is not None and road_map is None, chunk_frames, overlap,
+        raster, poses, agents_before(agents, -starts[0], dt_s), dt_s, grid, plan.route_m, command, given,
+        scene is not None and road_map is None, chunk_frames, starts,
     )  # fmt: skip
     return CompiledScenario(
         frames, dt_s, grid, plan.world_se3_ego[:frames], plan.speed_mps[:frames], agents.frames(0, frames), chunks,

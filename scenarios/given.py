@@ -36,21 +36,24 @@ class Given:
 
     scene: Scene  # labels are UNKNOWN where they are to be made anew
     scene_frame: NDArray[np.int64]  # [F], -1 where the old scene has no such frame
-    carry_static: bool = False  # frames without a counterpart know the static world of the last one
 
     def known(self, world_se3_anchor: Doubles, start: int, layout_agents: Floats, grid: GridSpec) -> Labels:
-        """[T, X, Y, Z] what a chunk that begins at frame start knows, in its own grid."""
+        """[T, X, Y, Z] what a chunk that begins at frame start (which may be below 0) knows, in its own grid.
+
+        Frames that the old scene lacks know the static world of its nearest ones.
+        """
         frames = len(layout_agents)
-        index = self.scene_frame[start : start + frames]
-        index = np.concatenate([index, np.full(frames - len(index), -1)])
+        wanted = np.arange(start, start + frames)
+        there = (wanted >= 0) & (wanted < len(self.scene_frame))
+        index = np.where(there, self.scene_frame[np.clip(wanted, 0, len(self.scene_frame) - 1)], -1)
         known = resample_known(self.scene, world_se3_anchor, index, grid)
         given = np.flatnonzero(self.scene_frame >= 0)
-        if self.carry_static and np.any(index < 0) and len(given):
-            last = self.scene_frame[given[-min(len(given), frames) :]]
-            static = _static_of(resample_known(self.scene, world_se3_anchor, last, grid))
+        if np.any(index < 0) and len(given):
+            nearest = given[np.argsort(np.abs(given - wanted.mean()), kind="stable")[:frames]]
+            static = _static_of(resample_known(self.scene, world_se3_anchor, self.scene_frame[nearest], grid))
             open_columns = _wide(layout_agents[:, :3].max(axis=1) > 0)[..., None] & (static == Semantics.FREE)
-            later = np.where(open_columns, np.uint8(UNKNOWN), static)
-            known[index < 0] = later[index < 0]
+            carried = np.where(open_columns, np.uint8(UNKNOWN), static)
+            known[index < 0] = carried[index < 0]
         return known
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dcgen.errors import DcgenError, GridMismatch, ScenarioError
-from dcgen.types import UNKNOWN, AgentTracks, Command, Scene, Semantics, nano_grid, pose_matrix
+from dcgen.types import UNKNOWN, AgentTracks, Command, Conditions, Scene, Semantics, nano_grid, pose_matrix
 from scenarios.chunk import STANDING_M, command_of, turn_threshold_rad
 from scenarios.compile import CompiledScenario, compile_scenario
 from scenarios.given import agents_mask, resample_known
@@ -91,20 +91,38 @@ def test_a_left_turn_on_town01_is_left_by_the_maps_own_geometry(shared_data: Pat
 # --- chunks ---
 
 
-@pytest.mark.parametrize("frames", [1, 2, 8, 9, 14, 15, 128])
-def test_chunks_overlap_by_two_and_cover_every_frame(frames: int) -> None:
+def chunk_of(made: CompiledScenario, frame: int) -> tuple[Conditions, int]:
+    """A chunk that covers a frame of the scene, and the frame's place in it."""
+    chunk = next(c for c in made.chunks if 0 <= frame - c.first_frame < c.frames)
+    return chunk, frame - chunk.first_frame
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 8, 9, 14, 128])
+def test_chunks_are_anchored_from_the_first_frame_to_the_last(frames: int) -> None:
     made = compiled(command="left", frames=frames, target_speed_mps=4)
     chunks = list(made.chunks)
-    assert len(chunks) == len(made.chunks) == max(1, -(-(frames - 2) // 6))
     assert len(made.world_se3_ego) == len(made.speed_mps) == made.agents.valid.shape[1] == frames == made.frames
-    for k, chunk in enumerate(chunks):
-        stop = min(frames, 6 * k + 8)
-        np.testing.assert_array_equal(chunk.world_se3_ego[: stop - 6 * k], made.world_se3_ego[6 * k : stop])
+    anchors = [chunk.first_frame + 4 for chunk in chunks]
+    assert anchors[0] == 0 and anchors[-1] == frames - 1, "context before the first frame and after the last"
+    assert all(0 < step <= 6 for step in np.diff(anchors)), "two frames or more are shared"
+    for chunk, anchor in zip(chunks, anchors, strict=True):
+        first, last = max(0, anchor - 4), min(frames, anchor + 4)
+        np.testing.assert_array_equal(
+            chunk.world_se3_ego[first - anchor + 4 : last - anchor + 4], made.world_se3_ego[first:last]
+        )
         np.testing.assert_allclose(chunk.world_se3_anchor, chunk.world_se3_ego[4], atol=1e-12)
         np.testing.assert_allclose(chunk.trajectory[4], 0, atol=1e-6)
-        assert (chunk.known == UNKNOWN).all() and chunk.first_frame == 6 * k
-    assert stop == frames
+        assert (chunk.known == UNKNOWN).all()
     np.testing.assert_array_equal(made.chunks[-1].trajectory, chunks[-1].trajectory)
+
+
+def test_the_moments_before_the_scene_go_on_as_it_begins() -> None:
+    made = compiled(command="forward", frames=9, target_speed_mps=5)
+    first = made.chunks[0]
+    steps = np.diff(first.trajectory[:5], axis=0)
+    np.testing.assert_allclose(steps[:, 0], made.speed_mps[0] * made.dt_s, rtol=0.02)
+    np.testing.assert_allclose(steps[:, 1:], 0, atol=0.02)
+    assert first.agents.valid.shape[1] == 8
 
 
 def test_a_long_scene_takes_no_more_memory_than_a_short_one() -> None:
@@ -184,8 +202,8 @@ def test_layout_conditioned() -> None:
         x, y, _ = made.agents.pose[n, 3]
         local = np.linalg.inv(first.world_se3_anchor) @ [x, y, 0, 1]
         i, j = (int(np.floor((v + 25.6) / 0.8)) for v in local[:2])
-        assert first.layout_agents[3, channel, i, j] > 0.1
-        assert first.layout_agents[3, channel].sum() * 0.64 == pytest.approx(
+        assert first.layout_agents[7, channel, i, j] > 0.1, "frame 3 of a scene whose first chunk begins at -4"
+        assert first.layout_agents[7, channel].sum() * 0.64 == pytest.approx(
             np.prod(made.agents.size_m[n, :2]), rel=0.4
         )
     assert made.agents.pose[2, 0, 1] == -3.0, "CARLA's y is turned over"
@@ -235,10 +253,10 @@ def test_inpainting_opens_the_box_and_nothing_else(recorded: Scene, tmp_path: Pa
     box = {"centre": [10, 8, 1], "size": [8, 6, 4], "frame": "ego", "frames": [2, 5]}
     made = compiled(recorded, map="crossroads", inpaint={"boxes": [box]})
     assert made.frames == FRAMES and made.dt_s == pytest.approx(0.2)
-    first = made.chunks[0]
     for t in (0, 1, 2, 4, 5, 6):
+        first, at = chunk_of(made, t)
         whole = resample_known(recorded, first.world_se3_anchor, [t], recorded.grid)[0]
-        opened = (first.known[t] == UNKNOWN) & (whole != UNKNOWN)
+        opened = (first.known[at] == UNKNOWN) & (whole != UNKNOWN)
         assert opened.any() == (2 <= t <= 5)
         if opened.any():
             i, j, k = np.nonzero(opened)
@@ -246,15 +264,19 @@ def test_inpainting_opens_the_box_and_nothing_else(recorded: Scene, tmp_path: Pa
             assert x.min(axis=0) == pytest.approx([6, 5, -1], abs=0.9) and x.max(axis=0) == pytest.approx(
                 [14, 11, 3], abs=0.9
             )
-        kept = first.known[t] != UNKNOWN
-        np.testing.assert_array_equal(first.known[t][kept], whole[kept])
+        kept = first.known[at] != UNKNOWN
+        np.testing.assert_array_equal(first.known[at][kept], whole[kept])
     outside = compiled(recorded, map="crossroads", inpaint={"boxes": [box], "regenerate": "outside"}).chunks[0]
-    assert 0 < (outside.known[3] != UNKNOWN).mean() < 0.05 and (outside.known[0] == UNKNOWN).all()
+    assert 0 < (outside.known[7] != UNKNOWN).mean() < 0.05 and (outside.known[4] == UNKNOWN).all()
     mask = np.zeros(recorded.labels.shape, bool)
     mask[4, 20:30] = True
     np.save(tmp_path / "m.npy", mask)
-    masked = compiled(recorded, tmp_path, inpaint={"mask": "m.npy"}).chunks[0]
-    assert (masked.known[4, 20:30] == UNKNOWN).all() and (masked.known[4, :20] != UNKNOWN).all()
+    whole = compiled(recorded, map="crossroads", inpaint={"boxes": [{**box, "frames": [0, 0]}]})
+    masked = compiled(recorded, tmp_path, inpaint={"mask": "m.npy"})
+    chunk, at = chunk_of(masked, 4)
+    before = chunk_of(whole, 4)[0].known[at]
+    opened = (chunk.known[at] == UNKNOWN) & (before != UNKNOWN)
+    assert opened.sum() == pytest.approx(mask[4].sum(), rel=0.1)
     np.save(tmp_path / "m.npy", mask[:, :3])
     for bad, why in (("m.npy", "needs a bool array of shape"), ("gone.npy", "cannot be read")):
         with pytest.raises(ScenarioError, match=f"inpaint.mask: .*{why}"):
@@ -311,12 +333,12 @@ def test_continuation_starts_with_the_last_frames_and_goes_on(recorded: Scene) -
     assert np.abs(np.diff(step)).max() < 0.15 and step[2] == pytest.approx(1.3, abs=0.1), "no jump where it goes on"
     first = made.chunks[0]
     whole = resample_known(recorded, first.world_se3_anchor, [FRAMES - 3, FRAMES - 1], recorded.grid)
-    np.testing.assert_array_equal(first.known[[0, 2]], whole)
-    later = first.known[5]
+    np.testing.assert_array_equal(first.known[[4, 6]], whole)
+    later = first.known[7]
     fixed = ~np.isin(whole[1], (UNKNOWN, 0, 4, 10, 11))
     np.testing.assert_array_equal(later[fixed], whole[1][fixed])
     assert not np.isin(later, (Semantics.VEHICLE, Semantics.PEDESTRIAN, Semantics.BICYCLE)).any(), "movers move on"
-    taken = first.layout_agents[5, 0] > 0.5
+    taken = first.layout_agents[7, 0] > 0.5
     assert not (later[taken] == Semantics.FREE).any(), "where a car will be is not known to be free"
     free = compiled(recorded, continue_from={}, frames=20, command="left")
     assert Command.LEFT in {chunk.command for chunk in free.chunks}
@@ -326,7 +348,7 @@ def test_continuation_starts_with_the_last_frames_and_goes_on(recorded: Scene) -
 
 def test_without_a_map_a_scene_brings_its_own_layout(recorded: Scene) -> None:
     made = compiled(recorded, inpaint={"boxes": [{"centre": [10, 8, 1], "size": [8, 6, 4]}]})
-    np.testing.assert_allclose(made.chunks[0].layout_static, recorded.layout[4, :7], atol=1e-3)
+    np.testing.assert_allclose(made.chunks[0].layout_static, recorded.layout[0, :7], atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +381,7 @@ def test_real_routes_on_their_towns(shared_data: Path, routes: str, route_id: st
         overrides={"frames": 40},
     )[0]  # fmt: skip
     made = compile_scenario(scenario)
-    assert len(made.chunks) == 7 and made.speed_mps.max() > 2
+    assert len(made.chunks) == 8 and made.speed_mps.max() > 2
     for chunk in made.chunks:
         on_route = chunk.layout_static[5] > 0.5
         assert (chunk.layout_static[0][on_route] > 0.5).mean() > 0.95, "the route lies on road"
