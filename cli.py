@@ -75,7 +75,9 @@ def scenario(
     steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Sampling steps a chunk.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, max=20, help="Weight of the conditions.")] = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, or the path of one.")] = "nano",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The scene; out/NAME.h5 by default.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file or a folder; out/NAME.h5 by default.")
+    ] = None,
     render: Annotated[bool, typer.Option("--render", help="Draw a picture beside the scene.")] = False,
     picture: Annotated[Path | None, typer.Option(help="Draw this .png, .gif or .mp4.")] = None,
     as_json: AsJson = False,
