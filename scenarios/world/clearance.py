@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,25 +72,19 @@ def clear_paths(tile: TownTile, traffic: TrafficLog) -> TownTile:
         pose, size = traffic.pose[n, t].astype(np.float64), traffic.size_m[n].astype(np.float64)
         ground = tile.ground_z_m(pose[:, :2], traffic.z_m[n, t])
         headroom = np.where(size[:, 2] > 2.0, TALL_HEADROOM_M, HEADROOM_M)
-        for at, z, room in _swept(pose, size, ground, headroom):
-            _drop(tile, spans, at, z, room)
+        for at in _swept(pose, size):
+            _drop(tile, spans, at, ground, headroom)
     return dataclasses.replace(tile, span_class=spans[0], span_lo_cm=spans[1], span_hi_cm=spans[2])
 
 
-def _swept(pose: Doubles, size: Doubles, ground: Doubles, headroom: Doubles) -> list[tuple[Doubles, Doubles, Doubles]]:
-    """(points [N, 2], ground [N], headroom [N]) of a lattice over every box and CLEAR_M / 2 around it."""
+def _swept(pose: Doubles, size: Doubles) -> Iterator[Doubles]:
+    """Points [N, 2] of a lattice over every box and CLEAR_M / 2 around it, one lattice place after another."""
     cos, sin = np.cos(pose[:, 2]), np.sin(pose[:, 2])
-    steps = (
-        int(np.ceil((size[:, 0].max(initial=0.5) + CLEAR_M) / 0.3)),
-        int(np.ceil((size[:, 1].max(initial=0.5) + CLEAR_M) / 0.3)),
-    )
-    lattice = []
+    steps = np.ceil((size[:, :2].max(axis=0, initial=0.5) + CLEAR_M) / 0.3).astype(int)
     for a in np.linspace(-0.5, 0.5, steps[0] + 1):
         for b in np.linspace(-0.5, 0.5, steps[1] + 1):
             u, v = a * (size[:, 0] + CLEAR_M), b * (size[:, 1] + CLEAR_M)
-            xy = np.stack([pose[:, 0] + u * cos - v * sin, pose[:, 1] + u * sin + v * cos], axis=1)
-            lattice.append((xy, ground, headroom))
-    return lattice
+            yield np.stack([pose[:, 0] + u * cos - v * sin, pose[:, 1] + u * sin + v * cos], axis=1)
 
 
 def _drop(tile: TownTile, spans: list[NDArray], at: Doubles, z: Doubles, room: Doubles) -> None:
