@@ -32,6 +32,8 @@ app.add_typer(train, name="train")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
+SamplingSteps = Annotated[int | None, typer.Option(min=1, max=1000, help="Sampling steps a chunk.")]
+Guidance = Annotated[float | None, typer.Option(min=0, max=20, help="Weight of the conditions.")]
 SceneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A scene, *.h5.")]
 
 
@@ -72,8 +74,8 @@ def scenario(
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames, instead of the scenario's.")] = None,
     command: Annotated[str | None, typer.Option(help="static, forward, left or right, instead of the route's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's; the same gives the same.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Sampling steps a chunk.")] = None,
-    guidance: Annotated[float | None, typer.Option(min=0, max=20, help="Weight of the conditions.")] = None,
+    steps: SamplingSteps = None,
+    guidance: Guidance = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, or the path of one.")] = "nano",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file or a folder; out/NAME.h5 by default.")
@@ -245,6 +247,8 @@ def evaluate(
     clips: Annotated[int, typer.Option(min=1, help="How many clips to measure on.")] = 200,
     generate: Annotated[int | None, typer.Option(min=0, help="How many of them to generate again; all.")] = None,
     long: Annotated[int, typer.Option(min=0, help="How many scenes of 128 frames.")] = 4,
+    steps: SamplingSteps = None,
+    guidance: Guidance = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -253,7 +257,10 @@ def evaluate(
     from dcgen.eval.report import markdown
 
     with _progress("evaluating") as progress:
-        figures = evaluate_on_map(model, map, clips, seed, _tell, progress, generate_clips=generate, long_scenes=long)
+        figures = evaluate_on_map(
+            model, map, clips, seed, _tell, progress,
+            generate_clips=generate, long_scenes=long, steps=steps, guidance=guidance,
+        )  # fmt: skip
     print(json.dumps(figures) if as_json else markdown(figures))
 
 

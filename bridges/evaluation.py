@@ -15,6 +15,8 @@ from dcgen.errors import MapError, WorldError
 from dcgen.eval.consistency import EgoFrames
 from dcgen.eval.report import evaluate
 from dcgen.types import UNKNOWN, AgentTracks, Clip, Conditions, Labels
+from scenarios.compile import OVERLAP
+from scenarios.lead import chunk_starts
 from scenarios.roads import cache_folder
 from scenarios.world.clips import agents_near, cut_world, ego_poses, find_candidates, sample_clip
 from scenarios.world.store import World, build_world, load_world
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 Progress = Callable[[int, int], None]
-LONG_FRAMES, OVERLAP = 128, 2
+LONG_FRAMES = 128
 
 
 def evaluate_on_map(
@@ -39,7 +41,8 @@ def evaluate_on_map(
     *,
     generate_clips: int | None = None,
     long_scenes: int = 4,
-    sampling: Sampling | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
 ) -> dict[str, Any]:
     """Every figure of dcgen.eval on clips of a world on the map. Raises MapError, WorldError, CheckpointError."""
     from dcgen.checkpoint import load_model
@@ -49,7 +52,8 @@ def evaluate_on_map(
     model = load_model(model_name, default_device())
     tell(f"building a world on {map_path}")
     world = world_of(map_path, seed)
-    config, sampling = model.config, sampling or Sampling()
+    config, usual = model.config, Sampling()
+    sampling = Sampling(steps or usual.steps, usual.guidance if guidance is None else guidance)
     tell(f"{clips} clips of {world.name}")
     return evaluate(
         (
@@ -125,8 +129,7 @@ def long_scene(world: World, seed: int, model: Model, sampling: Sampling) -> Ego
 
 def _chunks(world: World, seed: int, config: ModelConfig) -> Iterator[Conditions]:
     row, start, step = _drive(world, seed, config)
-    stride = config.frames - OVERLAP
-    for first in range(0, LONG_FRAMES - OVERLAP, stride):
+    for first in chunk_starts(LONG_FRAMES, config.frames, OVERLAP):
         clip = _unseen(cut_world(world, row, start + first * step, config.grid, config.frames, config.dt_s))
         yield replace(clip.conditions, first_frame=first)
 
@@ -146,7 +149,8 @@ def real_scene(world: World, seed: int, config: ModelConfig) -> EgoFrames:
 def _drive(world: World, seed: int, config: ModelConfig) -> tuple[int, int, int]:
     """(row, start, step) of a vehicle that drives for LONG_FRAMES frames; every step-th frame of the log counts."""
     step = round(config.dt_s / world.traffic.dt_s)
-    candidates = find_candidates(world.traffic, LONG_FRAMES + config.frames, step)
+    margin = config.frames  # chunks reach over both ends of the scene
+    candidates = find_candidates(world.traffic, LONG_FRAMES + 2 * margin, step)
     moving = candidates.driving if len(candidates.driving) else np.arange(len(candidates.row))
     chosen = int(np.random.default_rng([seed, LONG_FRAMES]).choice(moving))
-    return int(candidates.row[chosen]), int(candidates.start[chosen]), step
+    return int(candidates.row[chosen]), int(candidates.start[chosen]) + margin * step, step
