@@ -1,8 +1,8 @@
 """The static world that a long scene has seen so far, in world-fixed cells. P points, X/Y/Z voxel axes.
 
 Chunks turn and shift against each other; the canvas is the one place where static labels live, so what was seen
-once stays. Cells are half a voxel, which keeps walls and poles whole when a chunk is turned. Memory grows with the
-ground covered (about 1 MB for each kilometre of road), not with the number of frames.
+once stays. Cells are half a voxel, so that a grid of any angle reads back whole what it has painted. Memory grows with
+the ground covered (32 MB a kilometre of road for cells of 0.4 m), not with the number of frames.
 """
 
 from __future__ import annotations

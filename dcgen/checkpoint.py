@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +23,7 @@ from dcgen.vae.model import Vae
 
 FORMAT = "dcgen-model 1"
 WEIGHTS = "model.safetensors"
+Part = TypeVar("Part", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -97,43 +99,64 @@ def load_model(name: str, device: str = "cpu") -> Model:
     """A model by shipped name or path, in eval mode. Raises CheckpointError naming what differs."""
     path = model_path(name)
     tensors, metadata = read_tensors(path)
-    config = _read_config(path, metadata)
-    vae, dit = Vae(config), Dit(config)
-    _load_part(path, "vae", vae, tensors)
-    _load_part(path, "dit", dit, tensors)
-    size = config.hex_shape.size
-    for part in ("latent.mean", "latent.std"):
-        if part not in tensors or tensors[part].shape != (size,) or not torch.isfinite(tensors[part]).all():
-            raise CheckpointError(f"{path}: field {part} must hold {size} finite numbers; train the model again")
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    model = Model(config, vae.eval(), dit.eval(), tensors["latent.mean"], tensors["latent.std"], sha256)
-    return model.to(device)
-
-
-def _read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, this dcgen reads {FORMAT!r}")
+    config = read_config(path, metadata)
+    vae, dit = build(path, config, Vae), build(path, config, Dit)
+    load_part(path, "vae.", vae, tensors)
+    load_part(path, "dit.", dit, tensors)
+    mean, std = (_statistic(path, tensors, part, config.hex_shape.size) for part in ("latent.mean", "latent.std"))
+    if not (std > 0).all():
+        raise CheckpointError(f"{path}: field latent.std must be positive; train the model again")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Model(config, vae.eval(), dit.eval(), mean, std, sha256).to(device)
+
+
+def read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
+    """The sizes that lie beside the weights. Raises CheckpointError."""
     try:
         return ModelConfig.from_dict(json.loads(metadata["config"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: field config does not describe a model ({error})") from error
 
 
-def _load_part(path: Path, part: str, module: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
-    expected: dict[str, Any] = module.state_dict()
-    found = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
+def build(path: Path, config: ModelConfig, part: Callable[[ModelConfig], Part]) -> Part:
+    """A network of the sizes found in a file, before its weights. Raises CheckpointError."""
+    try:
+        return part(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: field config has sizes that no model has ({reason})") from error
+
+
+def load_part(path: Path, prefix: str, module: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Puts the tensors whose names begin with prefix into a network, all of them or CheckpointError."""
+    expected: dict[str, Tensor] = module.state_dict()
+    found = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or extra:
         name = (missing or extra)[0]
         raise CheckpointError(
-            f"{path}: field {part}.{name} is {'missing' if missing else 'unknown'}; the weights are of another model"
+            f"{path}: field {prefix}{name} is {'missing' if missing else 'unknown'}; the weights are of another model"
         )
     for name, tensor in found.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"{path}: field {part}.{name} has shape {tuple(tensor.shape)}, "
+                f"{path}: field {prefix}{name} has shape {tuple(tensor.shape)}, "
                 f"this configuration needs {tuple(expected[name].shape)}"
             )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{path}: field {part}.{name} holds numbers that are not finite")
+        _check_numbers(path, f"{prefix}{name}", tensor)
     module.load_state_dict({name: tensor.float() for name, tensor in found.items()})
+
+
+def _check_numbers(path: Path, field: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{path}: field {field} holds numbers that are not finite; copy or train it again")
+
+
+def _statistic(path: Path, tensors: dict[str, Tensor], field: str, size: int) -> Tensor:
+    """[D] one of the two that normalise latents."""
+    if field not in tensors or tensors[field].shape != (size,):
+        raise CheckpointError(f"{path}: field {field} must hold {size} numbers; train the model again")
+    _check_numbers(path, field, tensors[field])
+    return tensors[field].float()

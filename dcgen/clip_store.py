@@ -37,7 +37,9 @@ def pack_clip(clip: Clip) -> dict[str, NDArray]:
 
 
 def write_shard(clips: Iterable[Clip], folder: Path) -> int:
-    """Writes clips as one shard, whole or not at all; returns how many."""
+    """Writes clips as one shard, whole or not at all; returns how many. Raises WorldError."""
+    if folder.exists():
+        raise WorldError(f"{folder}: there is a shard already; delete it or cut into another folder")
     packed = [pack_clip(clip) for clip in clips]
     if not packed:
         raise WorldError(f"{folder}: no clips to write; are the worlds empty of traffic?")
@@ -49,6 +51,18 @@ def write_shard(clips: Iterable[Clip], folder: Path) -> int:
     (partial / "shard.json").write_text(json.dumps({"clips": len(packed), "fields": FIELDS}))
     os.replace(partial, folder)
     return len(packed)
+
+
+def _check_alike(shard: Path, arrays: dict[str, NDArray], first: dict[str, NDArray]) -> None:
+    """Raises WorldError where a shard's arrays differ in length, or its clips in kind from the first shard's."""
+    for name, array in arrays.items():
+        if len(array) != len(arrays["labels"]):
+            raise WorldError(f"{shard}: {name} holds {len(array)} clips, labels {len(arrays['labels'])}; cut it again")
+        if array.shape[1:] != first[name].shape[1:] or array.dtype != first[name].dtype:
+            raise WorldError(
+                f"{shard}: {name} is {array.dtype} {array.shape[1:]}, in the first shard it is "
+                f"{first[name].dtype} {first[name].shape[1:]}; keep one kind of clips in a folder"
+            )
 
 
 @dataclass(frozen=True)
@@ -65,9 +79,10 @@ class ClipStore:
         for shard in sorted(folder.glob("shard-*[0-9]")):
             try:
                 arrays = {name: np.load(shard / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in FIELDS}
-            except (OSError, ValueError) as error:
+            except (OSError, EOFError, ValueError) as error:
                 raise WorldError(f"{shard}: unreadable shard ({error}); delete it and cut the clips again") from error
             shards.append(arrays)
+            _check_alike(shard, arrays, shards[0])
         if not shards:
             raise WorldError(f"{folder}: no clips here; cut them with `dcgen world clips`")
         starts = np.cumsum([0, *(len(shard["labels"]) for shard in shards)])

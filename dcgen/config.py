@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,6 +45,14 @@ class HexShape:
         return planes + c * t * x * y
 
 
+def _check_sizes(part: str, values: dict[str, Any], may_be_zero: tuple[str, ...] = ()) -> None:
+    """Raises ValueError, or TypeError for what is no number, unless every size is a whole number of at least 1."""
+    for name, value in values.items():
+        for size in value if isinstance(value, (tuple, list)) else (value,):
+            if not isinstance(size, int) or size < (0 if name in may_be_zero else 1):
+                raise ValueError(f"{part}.{name} needs whole numbers of at least 1, got {value}")
+
+
 @dataclass(frozen=True)
 class VaeConfig:
     """The autoencoder. Strides divide the grid into the planes' cells, volume_stride into the volume's."""
@@ -61,18 +70,33 @@ class VaeConfig:
     residual_width: int = 64
     squeeze_width: int = 32
 
+    def __post_init__(self) -> None:
+        sizes = {name: value for name, value in asdict(self).items() if name != "static_once"}
+        _check_sizes("vae", sizes, may_be_zero=("volume_channels",))
+        if len(self.widths) != 2 or self.widths[-1] % self.heads:
+            raise ValueError(f"vae.widths needs two sizes, the last divisible by {self.heads} heads, got {self.widths}")
+        if self.volume_stride % self.stride:
+            raise ValueError(f"vae.volume_stride must divide by stride {self.stride}, got {self.volume_stride}")
+
 
 @dataclass(frozen=True)
 class DitConfig:
     """The diffusion transformer over the padded rollout and the volume."""
 
-    width: int = 256
+    width: int = 192
     depth: int = 8
-    heads: int = 4
+    heads: int = 3
     mlp_ratio: int = 4
     patch: int = 2
     volume_patch: tuple[int, int, int] = (4, 2, 2)
     layout_width: int = 48
+
+    def __post_init__(self) -> None:
+        _check_sizes("dit", asdict(self))
+        if self.width % (2 * self.heads):
+            raise ValueError(f"dit.width must divide by twice its {self.heads} heads, got {self.width}")
+        if len(self.volume_patch) != 3:
+            raise ValueError(f"dit.volume_patch needs three sizes, got {self.volume_patch}")
 
 
 @dataclass(frozen=True)
@@ -90,13 +114,27 @@ class ModelConfig:
     agent_channels: int = len(AGENT_CHANNELS)
 
     def __post_init__(self) -> None:
+        _check_sizes(f"model {self.name}", {"frames": self.frames, "grid": self.grid.shape})
+        if not 0 < self.dt_s < math.inf:
+            raise ValueError(f"model {self.name}: dt_s needs a positive number of seconds, got {self.dt_s}")
+        vae, dit = self.vae, self.dit
         x, y, z = self.grid.shape
-        multiple = self.vae.stride * self.dit.patch
-        if x % multiple or y % multiple or z % multiple or self.frames % (self.vae.time_stride * self.dit.patch):
+        multiple, moments = vae.stride * dit.patch, vae.time_stride * dit.patch
+        if multiple < 2 or multiple & (multiple - 1):
+            raise ValueError(f"model {self.name}: vae.stride x dit.patch must be a power of two, got {multiple}")
+        if x % multiple or y % multiple or z % multiple or self.frames % moments:
             raise ValueError(
                 f"model {self.name}: grid {self.grid.shape} must divide by {multiple} "
-                f"and frames {self.frames} by {self.vae.time_stride * self.dit.patch}"
+                f"and frames {self.frames} by {moments}"
             )
+        if vae.volume_channels:
+            t, *sides = dit.volume_patch
+            blocks = tuple(vae.volume_stride * side for side in sides)
+            if x % blocks[0] or y % blocks[1] or self.frames % t:
+                raise ValueError(
+                    f"model {self.name}: grid {self.grid.shape} must divide by {blocks} in x and y "
+                    f"and frames {self.frames} by {t} for the tokens of the X-Y-T volume"
+                )
 
     @property
     def hex_shape(self) -> HexShape:
@@ -119,7 +157,7 @@ class ModelConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> ModelConfig:
-        """The inverse of to_dict; raises TypeError or ValueError on fields that do not fit."""
+        """The inverse of to_dict; raises KeyError, TypeError or ValueError on fields that do not fit."""
         parts = dict(values)
         grid = {key: tuple(value) for key, value in parts.pop("grid").items()}
         vae, dit = dict(parts.pop("vae")), dict(parts.pop("dit"))

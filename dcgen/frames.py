@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcgen.canvas import Canvas, grid_index, sample_grid, world_points
 from dcgen.types import (
     AGENT_CHANNELS,
+    HEIGHT_SCALE_M,
     MOVABLE,
     STATIC_CHANNELS,
     UNKNOWN,
@@ -24,11 +26,20 @@ from dcgen.types import (
     wrap_angle,
 )
 
-if TYPE_CHECKING:
-    from dcgen.generate import Chunk
-
+ROUTE, HEIGHT = STATIC_CHANNELS.index("route"), STATIC_CHANNELS.index("height")
 COS = len(STATIC_CHANNELS) + AGENT_CHANNELS.index("heading_cos")
 SIN = len(STATIC_CHANNELS) + AGENT_CHANNELS.index("heading_sin")
+
+
+Given = Callable[[int], Labels | None]  # ego-centred labels of a frame that pass through, None where there are none
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A finished chunk: labels [T, X, Y, Z] in the anchor frame, and the conditions they came from."""
+
+    conditions: Conditions
+    labels: Labels
 
 
 class FrameCutter:
@@ -45,7 +56,7 @@ class FrameCutter:
     def paint(self, world_se3_grid: Doubles, static: Labels) -> None:
         """Puts a static world on the canvas: every cell that lies in the grid, where it was unseen."""
         corners = world_points(self.grid, world_se3_grid)[[0, 0, -1, -1], [0, -1, 0, -1]].reshape(-1, 3)
-        reach = np.array(self.grid.voxel_m)
+        reach = float(np.linalg.norm(self.grid.voxel_m)) / 2
         points = self.canvas.centres(corners.min(axis=0) - reach, corners.max(axis=0) + reach)
         self.canvas.write(points, sample_grid(static, self.grid, world_se3_grid, points))
 
@@ -67,7 +78,7 @@ class FrameCutter:
         return np.where(np.isin(movers, MOVABLE), movers, self.canvas.read(points))
 
     def layout(self, conditions: Conditions, t: int) -> Floats:
-        """[C, X, Y] a chunk's layout in the ego frame of its frame t; headings become relative to the ego."""
+        """[C, X, Y] a chunk's layout in the ego frame of its frame t; headings and heights become relative to it."""
         ego, anchor = conditions.world_se3_ego[t], conditions.world_se3_anchor
         flat = GridSpec((*self.grid.shape[:2], 1), self.grid.voxel_m, self.grid.origin_m)
         points = world_points(flat, ego)[:, :, 0]
@@ -78,41 +89,39 @@ class FrameCutter:
         both = np.concatenate([conditions.layout_static, conditions.layout_agents[t]])
         out = np.where(inside, both[:, index[..., 0], index[..., 1]], 0.0)
         turn = np.arctan2(anchor[1, 0], anchor[0, 0]) - np.arctan2(ego[1, 0], ego[0, 0])
+        mapped = (out[:ROUTE] > 0).any(axis=0) | (out[HEIGHT] != 0)
+        out[HEIGHT] += np.where(mapped, (anchor[2, 3] - ego[2, 3]) / HEIGHT_SCALE_M, 0.0)
         cos, sin = out[COS].copy(), out[SIN].copy()
         out[COS], out[SIN] = cos * np.cos(turn) - sin * np.sin(turn), cos * np.sin(turn) + sin * np.cos(turn)
         return out.astype(np.float32)
 
+    def finished(self, chunks: Sequence[Chunk], frame: int, given: Given | None) -> tuple[Labels, NDArray[np.bool_]]:
+        """[X, Y, Z] labels of one ego-centred frame of the first chunk, and which of them were known beforehand."""
+        c = chunks[0].conditions
+        t = frame - c.first_frame
+        made = self.labels(chunks, frame, c.world_se3_ego[t])
+        kept = given(frame) if given else None
+        if kept is not None:
+            mask = kept != UNKNOWN
+            return np.where(mask, kept, made), mask
+        points = world_points(self.grid, c.world_se3_ego[t])
+        return made, sample_grid(c.known[t], self.grid, c.world_se3_anchor, points) != UNKNOWN
+
     def scene(
-        self,
-        owner: Chunk,
-        other: Chunk | None,
-        span: range,
-        given: Callable[[int], Labels | None] | None,
-        names: dict[str, Any],
+        self, owner: Chunk, other: Chunk | None, span: range, given: Given | None, names: dict[str, Any]
     ) -> Scene:
-        """The frames of span, all of them owned by one chunk, as a part of a scene."""
+        """The frames of span, all of them owned by one chunk, as a part of a scene. names: its provenance."""
         c = owner.conditions
-        if self.origin_se3_world is None:
-            self.origin_se3_world = np.linalg.inv(c.world_se3_ego[span.start - c.first_frame])
-        chunks = [owner] if other is None else [owner, other]
-        labels, known, layout = [], [], []
-        for frame in span:
-            t = frame - c.first_frame
-            made = self.labels(chunks, frame, c.world_se3_ego[t])
-            kept = given(frame) if given else None
-            if kept is None:
-                points = world_points(self.grid, c.world_se3_ego[t])
-                mask = sample_grid(c.known[t], self.grid, c.world_se3_anchor, points) != UNKNOWN
-            else:
-                mask = kept != UNKNOWN
-                made = np.where(mask, kept, made)
-            labels.append(made)
-            known.append(mask)
-            layout.append(self.layout(c, t).astype(np.float16))
+        if span.start < c.first_frame:
+            raise ValueError(f"frame {span.start} lies in no chunk: the next one begins at frame {c.first_frame}")
         cut = slice(span.start - c.first_frame, span.stop - c.first_frame)
         poses = c.world_se3_ego[cut]
+        if self.origin_se3_world is None:
+            self.origin_se3_world = np.linalg.inv(poses[0])
         local = self.origin_se3_world @ poses
         yaw = wrap_angle(np.arctan2(local[:, 1, 0], local[:, 0, 0]))
+        chunks = [owner] if other is None else [owner, other]
+        labels, known = zip(*(self.finished(chunks, frame, given) for frame in span), strict=True)
         return Scene(
             labels=np.stack(labels),
             grid=self.grid,
@@ -121,7 +130,7 @@ class FrameCutter:
             agents=c.agents.frames(cut.start, cut.stop),
             trajectory=np.stack([local[:, 0, 3], local[:, 1, 3], yaw], axis=1).astype(np.float32),
             command=np.full(len(span), int(c.command), np.int8),
-            layout=np.stack(layout),
+            layout=np.stack([self.layout(c, t).astype(np.float16) for t in range(cut.start, cut.stop)]),
             known=np.stack(known),
             **names,
         )
@@ -130,6 +139,8 @@ class FrameCutter:
 def join_scenes(parts: Sequence[Scene]) -> Scene:
     """One scene out of its parts in order; grid and provenance are those of the first."""
     first = parts[0]
+    if any(not np.array_equal(part.agents.id, first.agents.id) for part in parts):
+        raise ValueError("every part of a scene needs the same agents")
     tracks = {f.name: getattr(first.agents, f.name) for f in fields(AgentTracks)}
     for name in ("pose", "z_m", "speed_mps", "valid"):
         tracks[name] = np.concatenate([getattr(part.agents, name) for part in parts], axis=1)

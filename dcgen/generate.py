@@ -14,9 +14,9 @@ from dcgen.checkpoint import Model
 from dcgen.device import autocast
 from dcgen.dit.conditioning import ConditionBatch
 from dcgen.errors import GridMismatch
-from dcgen.frames import FrameCutter, join_scenes
+from dcgen.frames import Chunk, FrameCutter, Given, join_scenes
 from dcgen.hexplane import flatten, unflatten
-from dcgen.known import static_of, world_known
+from dcgen.known import settled, world_known
 from dcgen.sampler import SAMPLERS, guided, times
 from dcgen.types import MOVABLE, UNKNOWN, Conditions, Labels, Scene
 
@@ -35,14 +35,6 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.sampler not in SAMPLERS or not 0 <= self.guidance < 100 or self.shift <= 0:
             raise ValueError(f"sampling needs steps >= 1, a sampler of {sorted(SAMPLERS)} and guidance >= 0: {self}")
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A finished chunk: labels [T, X, Y, Z] in the anchor frame, and the conditions they came from."""
-
-    conditions: Conditions
-    labels: Labels
 
 
 def check_fits(conditions: Conditions, model: Model) -> None:
@@ -153,7 +145,7 @@ class Rollout:
             (labels,) = sample_chunks([conditions], [known], [noise], self.model, self.sampling, progress)
         else:
             labels = known
-        self.cutter.paint(conditions.world_se3_anchor, static_of(labels))
+        self.cutter.paint(conditions.world_se3_anchor, settled(labels, known))
         self.last = Chunk(conditions, labels)
         return self.last
 
@@ -165,7 +157,7 @@ def generate_parts(
     *,
     frames: int,
     sampling: Sampling | None = None,
-    given: Callable[[int], Labels | None] | None = None,
+    given: Given | None = None,
     scenario: str = "",
     progress: Progress | None = None,
 ) -> Iterator[Scene]:
@@ -211,7 +203,7 @@ def generate(
     *,
     frames: int | None = None,
     sampling: Sampling | None = None,
-    given: Callable[[int], Labels | None] | None = None,
+    given: Given | None = None,
     scenario: str = "",
     progress: Progress | None = None,
 ) -> Scene:
@@ -220,6 +212,8 @@ def generate(
     conditions: one chunk, or the chunks of a longer scene in order. The same seed gives the same labels.
     """
     chunks = [conditions] if isinstance(conditions, Conditions) else list(conditions)
+    if not chunks:
+        raise ValueError("generate needs at least one chunk of conditions")
     if frames is None:
         frames = max(c.first_frame + c.frames for c in chunks)
     parts = generate_parts(

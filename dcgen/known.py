@@ -29,7 +29,6 @@ def static_of(labels: Labels) -> Labels:
 
     A voxel that only ever held movers is free.
     """
-    frames = len(labels)
     usable = ~np.isin(labels, (*MOVABLE, UNKNOWN))
     # Votes in one pass a class present: chunks have few frames and few classes.
     best = np.zeros(labels.shape[1:], np.int16)
@@ -38,8 +37,13 @@ def static_of(labels: Labels) -> Labels:
         votes = (labels == label).sum(axis=0, dtype=np.int16)
         out = np.where(votes > best, np.uint8(label), out)
         best = np.maximum(best, votes)
-    assert best.max(initial=0) <= frames
     return out
+
+
+def settled(labels: Labels, known: Labels) -> Labels:
+    """[X, Y, Z] static_of a finished chunk, in which the static labels that were known [T, X, Y, Z] stand."""
+    given = static_of(np.where(np.isin(known, MOVABLE), np.uint8(UNKNOWN), known))
+    return np.where(given != UNKNOWN, given, static_of(labels))
 
 
 def world_known(static: Labels, layout_agents: Floats) -> Labels:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dcgen.clip_store import ClipStore
 from dcgen.device import autocast
+from dcgen.errors import CheckpointError
 from dcgen.hexplane import HexPlane, flatten, unflatten
 from dcgen.known import random_known
 from dcgen.types import UNKNOWN
@@ -62,32 +63,40 @@ def encode_store(
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.npy" for name in ("latents", "known")}
     if not all(path.exists() for path in paths.values()):
-        partial = {name: path.with_suffix(".partial.npy") for name, path in paths.items()}
-        shape = (len(store), vae.config.hex_shape.size)
-        maps = {
-            name: np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-            for name, path in partial.items()
-        }
-        for index in store.batches(BATCH):
-            rows = store.rows(index, ("labels", "layout_agents"))
-            rng = np.random.default_rng((seed, int(index[0])))
-            grid = vae.config.grid
-            known = np.stack(
-                [random_known(*clip, grid, rng) for clip in zip(rows["labels"], rows["layout_agents"], strict=True)]
-            )
-            maps["latents"][index] = _normalised(vae, rows["labels"], statistics)
-            given = (known != UNKNOWN).any(axis=(1, 2, 3, 4))
-            if given.any():
-                maps["known"][index[given]] = _normalised(vae, known[given], statistics)
-            if progress:
-                progress(len(index))
-        for name, path in partial.items():
-            maps[name].flush()
-            os.replace(path, paths[name])
-    latents, known_latents = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths.values())
+        _encode_all(vae, store, statistics, paths, seed, progress)
+    latents, known = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths.values())
     if latents.shape != (len(store), vae.config.hex_shape.size):
-        raise ValueError(f"{folder}: latents of {len(latents)} clips, the store has {len(store)}; delete the folder")
-    return latents, known_latents
+        raise CheckpointError(
+            f"{folder}: latents of {len(latents)} clips, the store has {len(store)}; delete the folder"
+        )
+    return latents, known
+
+
+def _encode_all(
+    vae: Vae,
+    store: ClipStore,
+    statistics: tuple[Tensor, Tensor],
+    paths: dict[str, Path],
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> None:
+    partial = {name: path.with_suffix(".partial.npy") for name, path in paths.items()}
+    shape = (len(store), vae.config.hex_shape.size)
+    maps = {n: np.lib.format.open_memmap(p, mode="w+", dtype=np.float16, shape=shape) for n, p in partial.items()}
+    for index in store.batches(BATCH):
+        rows = store.rows(index, ("labels", "layout_agents"))
+        rng = np.random.default_rng((seed, int(index[0])))
+        clips = zip(rows["labels"], rows["layout_agents"], strict=True)
+        known = np.stack([random_known(labels, layout, vae.config.grid, rng) for labels, layout in clips])
+        maps["latents"][index] = _normalised(vae, rows["labels"], statistics)
+        given = (known != UNKNOWN).any(axis=(1, 2, 3, 4))
+        if given.any():
+            maps["known"][index[given]] = _normalised(vae, known[given], statistics)
+        if progress:
+            progress(len(index))
+    for name, path in partial.items():
+        maps[name].flush()
+        os.replace(path, paths[name])
 
 
 def _normalised(vae: Vae, labels: NDArray[np.uint8], statistics: tuple[Tensor, Tensor]) -> NDArray[np.float16]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dcgen.checkpoint import Model, read_tensors, save_model, write_tensors
+from dcgen.checkpoint import Model, build, load_part, read_config, read_tensors, save_model, write_tensors
 from dcgen.clip_store import ClipStore
 from dcgen.config import ModelConfig
 from dcgen.device import default_device
@@ -61,7 +62,7 @@ def train_dit(
     """Second stage, then the finished model folder `out`/model."""
     config, vae = load_vae(vae_weights)
     store = open_clips(clips, config)
-    statistics = _statistics(vae, store, out / "statistics.safetensors")
+    statistics = _statistics(vae, store, out / "statistics.safetensors", _digest(vae_weights))
     latents, known = encode_store(vae, store, statistics, out / "latents", how.seed, progress)
     torch.manual_seed(how.seed)
     device = default_device()
@@ -74,15 +75,20 @@ def train_dit(
 
 def load_vae(weights: Path) -> tuple[ModelConfig, Vae]:
     """An autoencoder from the file that train_vae left, in eval mode."""
-    tensors, metadata = read_tensors(weights / EMA if weights.is_dir() else weights)
-    try:
-        config = ModelConfig.from_dict(json.loads(metadata["config"]))
-        vae = Vae(config)
-        vae.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{weights}: not the weights of an autoencoder ({reason})") from error
+    path = _file(weights)
+    tensors, metadata = read_tensors(path)
+    config = read_config(path, metadata)
+    vae = build(path, config, Vae)
+    load_part(path, "", vae, tensors)
     return config, vae.eval().to(default_device())
+
+
+def _file(weights: Path) -> Path:
+    return weights / EMA if weights.is_dir() else weights
+
+
+def _digest(weights: Path) -> str:
+    return hashlib.sha256(_file(weights).read_bytes()).hexdigest()
 
 
 def _keep(path: Path, weights: dict[str, Tensor], config: ModelConfig) -> Path:
@@ -90,11 +96,13 @@ def _keep(path: Path, weights: dict[str, Tensor], config: ModelConfig) -> Path:
     return path
 
 
-def _statistics(vae: Vae, store: ClipStore, path: Path) -> tuple[Tensor, Tensor]:
-    """Latent statistics, computed once a run: the transformer's weights belong to them."""
+def _statistics(vae: Vae, store: ClipStore, path: Path, digest: str) -> tuple[Tensor, Tensor]:
+    """Latent statistics, computed once a run: its latents and its transformer belong to them and to one autoencoder."""
     if path.exists():
-        tensors, _ = read_tensors(path)
+        tensors, metadata = read_tensors(path)
+        if metadata.get("vae_sha256", digest) != digest or not {"mean", "std"} <= tensors.keys():
+            raise CheckpointError(f"{path}: belongs to another autoencoder; train into another folder")
         return tensors["mean"], tensors["std"]
     mean, std = latent_statistics(vae, store)
-    write_tensors(path, {"mean": mean, "std": std}, {})
+    write_tensors(path, {"mean": mean, "std": std}, {"vae_sha256": digest})
     return mean, std

@@ -23,7 +23,7 @@ Report = Callable[[int, int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long and how fast. The learning rate warms up, stays, and falls to a tenth over the last `cooldown`."""
+    """How long and how fast. The learning rate warms up, stays, and falls to 3 % over the last `cooldown` of steps."""
 
     steps: int
     batch: int = 4
@@ -73,10 +73,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = stage.network
-    device = next(network.parameters()).device
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
-    )
+    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay)
     ema = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     start = _resume(folder / "state.safetensors", network, ema, optimiser)
     began, saved = time.monotonic(), time.monotonic()
@@ -85,9 +82,10 @@ def train(
     for step, batches in _prefetch(batch_at, start, config):
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
-        terms = _step(stage, batches, optimiser, config, torch.Generator().manual_seed(config.seed * 7919 + step))
-        if not all(math.isfinite(value) for value in (terms["loss"], terms["norm"])):
+        terms = _step(stage, batches, config, torch.Generator().manual_seed(config.seed * 7919 + step))
+        if not (math.isfinite(terms["loss"]) and math.isfinite(terms["norm"])):
             raise DcgenError(f"{folder}: loss is {terms['loss']} at step {step}; lower --learning-rate and resume")
+        optimiser.step()
         _follow(ema, network, min(config.ema, (step + 1) / (step + 10)))
         log.add(step, terms, config)
         if report and (step + 1) % config.log_every == 0:
@@ -99,13 +97,12 @@ def train(
         if over:
             break
     log.draw()
-    return {name: tensor.to(device) for name, tensor in ema.items()}
+    return ema
 
 
-def _step(
-    stage: Stage, batches: list[Any], optimiser: torch.optim.Optimizer, config: TrainConfig, generator: torch.Generator
-) -> dict[str, float]:
-    optimiser.zero_grad(set_to_none=True)
+def _step(stage: Stage, batches: list[Any], config: TrainConfig, generator: torch.Generator) -> dict[str, float]:
+    """Adds up the gradients of the batches and clips them; returns the mean of each term, and the gradients' norm."""
+    stage.network.zero_grad(set_to_none=True)
     terms: dict[str, float] = {}
     for batch in batches:
         loss, more = stage.loss(batch, generator)
@@ -113,9 +110,7 @@ def _step(
         for name, value in {"loss": loss.item(), **more}.items():
             terms[name] = terms.get(name, 0.0) + value / len(batches)
     norm = nn.utils.clip_grad_norm_(stage.network.parameters(), config.clip_norm)
-    terms["norm"] = norm.item()
-    optimiser.step()
-    return terms
+    return terms | {"norm": norm.item()}
 
 
 def _follow(ema: dict[str, Tensor], network: nn.Module, keep: float) -> None:
@@ -168,17 +163,27 @@ def _resume(path: Path, network: nn.Module, ema: dict[str, Tensor], optimiser: t
     if not path.exists():
         return 0
     tensors, metadata = read_tensors(path)
-    expected = network.state_dict()
-    for name, tensor in expected.items():
-        found = tensors.get(f"network.{name}")
-        if found is None or found.shape != tensor.shape:
-            raise CheckpointError(f"{path}: field {name} is not of this model; train into another folder")
-        tensor.copy_(found)
-        ema[name].copy_(tensors[f"ema.{name}"])
+
+    def take(field: str, like: Tensor) -> Tensor:
+        found = tensors.pop(field, None)
+        if found is None or found.shape != like.shape or found.dtype != like.dtype:
+            what = "is missing" if found is None else f"has shape {tuple(found.shape)}, not {tuple(like.shape)}"
+            raise CheckpointError(f"{path}: field {field} {what}; train into another folder")
+        return found.to(like.device)
+
+    for name, tensor in network.state_dict().items():
+        tensor.copy_(take(f"network.{name}", tensor))
+        ema[name].copy_(take(f"ema.{name}", tensor))
     for name, parameter in network.named_parameters():
-        keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in tensors]
-        if keys:
-            optimiser.state[parameter] = {key: tensors[f"adam.{key}.{name}"] for key in keys}
+        if f"adam.step.{name}" in tensors:
+            optimiser.state[parameter] = {
+                "step": take(f"adam.step.{name}", torch.zeros(())),
+                "exp_avg": take(f"adam.exp_avg.{name}", parameter),
+                "exp_avg_sq": take(f"adam.exp_avg_sq.{name}", parameter),
+            }
+    if tensors or not metadata.get("step", "").isdecimal():
+        field = min(tensors, default="step")
+        raise CheckpointError(f"{path}: field {field} is not of this model; train into another folder")
     return int(metadata["step"])
 
 
@@ -186,7 +191,7 @@ class _Log:
     """One JSON line every log_every steps, and a picture of them at the end."""
 
     def __init__(self, folder: Path, start: int) -> None:
-        self.path, self.sums, self.count = folder / "log.jsonl", dict[str, float](), 0
+        self.path, self.terms, self.steps = folder / "log.jsonl", dict[str, list[float]](), 0
         self.latest: dict[str, float] = {}
         self.since = time.monotonic()
         kept = [line for line in self._lines() if line["step"] <= start]
@@ -205,17 +210,17 @@ class _Log:
 
     def add(self, step: int, terms: dict[str, float], config: TrainConfig) -> None:
         for name, value in terms.items():
-            if math.isfinite(value):
-                self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
+            if math.isfinite(value):  # a batch may hold nothing that moves
+                self.terms.setdefault(name, []).append(value)
+        self.steps += 1
         if (step + 1) % config.log_every and step + 1 != config.steps:
             return
-        seconds = (time.monotonic() - self.since) / self.count
-        self.latest = {name: round(value / self.count, 6) for name, value in self.sums.items()}
+        seconds = (time.monotonic() - self.since) / self.steps
+        self.latest = {name: round(sum(values) / len(values), 6) for name, values in self.terms.items()}
         line = {"step": step + 1, **self.latest, "rate": config.rate(step), "step_s": round(seconds, 4)}
         with open(self.path, "a") as file:
             file.write(json.dumps(line) + "\n")
-        self.sums, self.count, self.since = {}, 0, time.monotonic()
+        self.terms, self.steps, self.since = {}, 0, time.monotonic()
 
     def draw(self) -> None:
         """log.png beside the log: every term over steps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from torch import cat, stack
 from torch.nn import functional
 
 from dcgen.types import CLASS_NAMES, MOVABLE, UNKNOWN
@@ -176,3 +177,78 @@ def seen_again_by_loops(first, second, second_se3_first, grid):  # type: ignore[
         exact += second[tuple(place)] == first[tuple(voxel)]
         tolerant += first[tuple(voxel)] in around
     return exact, tolerant, total
+
+
+# --- padded rollout (dcgen/hexplane.py) ---
+
+PLANE_NAMES = ("xy", "xz", "yz", "tx", "ty", "tz")
+
+
+def rollout_places(t, x, y, z):  # type: ignore[no-untyped-def]
+    """{(row, column) of the padded image: (plane, row, column of the plane)}, from the picture in the paper."""
+    row = {"x": 0, "t": x, "z": x + t}
+    column = {"y": 0, "z": y, "t": y + z}
+    size = {"t": t, "x": x, "y": y, "z": z}
+    places = {}
+    for plane, down, across in (("xy", "x", "y"), ("xz", "x", "z"), ("tx", "x", "t"), ("ty", "t", "y"),
+                                ("tz", "t", "z"), ("yz", "z", "y")):  # fmt: skip
+        for i in range(size[down]):
+            for j in range(size[across]):
+                inside = (i, j) if plane[0] == down else (j, i)
+                places[row[down] + i, column[across] + j] = (plane, *inside)
+    return places
+
+
+# --- rotary positions (dcgen/dit/embed.py) ---
+
+
+def rotary_by_complex_numbers(x, position):  # type: ignore[no-untyped-def]
+    """Pair p of a head [N, E] is the complex number x[p] + i x[p + E/2], turned by position[axis] * frequency."""
+    tokens, head = x.shape
+    pairs, out = head // 2, x.clone()
+    each = pairs // 4
+    for n in range(tokens):
+        for axis in range(4):
+            for f in range(each):
+                p, angle = axis * each + f, float(position[n, axis]) * 100.0 ** (-f / each)
+                turned = complex(x[n, p], x[n, p + pairs]) * complex(np.cos(angle), np.sin(angle))
+                out[n, p], out[n, p + pairs] = turned.real, turned.imag
+    return out
+
+
+# --- attention pooling (dcgen/vae/projection.py) ---
+
+
+def summary_by_softmax(module, sites, code, cell, cells):  # type: ignore[no-untyped-def]
+    """SummaryAttention a cell at a time: softmax over the empty token and the cell's sites, head by head."""
+    rows = []
+    for n in range(cells):
+        inputs = cat([sites, code], dim=1)[cell == n]
+        scores = cat([module.empty_key[None], module.key(inputs)])
+        values = cat([module.empty_value[None], module.value(inputs)])
+        heads = [s.softmax(0) @ v for s, v in zip(scores.T, values.chunk(module.heads, dim=1), strict=True)]
+        pooled = cat(heads)
+        rows.append(pooled + module.mlp(module.norm(pooled)))
+    return stack(rows)
+
+
+# --- canvas (dcgen/canvas.py) ---
+
+
+class CellDict:
+    """The canvas as a dictionary of cells."""
+
+    def __init__(self, cell_m):  # type: ignore[no-untyped-def]
+        self.cell_m, self.cells = cell_m, {}
+
+    def _key(self, point):  # type: ignore[no-untyped-def]
+        return tuple(int(np.floor(v / self.cell_m)) for v in point)
+
+    def write(self, points, labels):  # type: ignore[no-untyped-def]
+        for point, label in zip(points.reshape(-1, 3), labels.reshape(-1), strict=True):
+            if label != UNKNOWN:
+                self.cells.setdefault(self._key(point), int(label))
+
+    def read(self, points):  # type: ignore[no-untyped-def]
+        flat = [self.cells.get(self._key(point), UNKNOWN) for point in points.reshape(-1, 3)]
+        return np.array(flat, np.uint8).reshape(points.shape[:-1])

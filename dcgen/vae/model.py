@@ -27,9 +27,10 @@ class Posterior:
     log_variance: HexPlane
 
     def sample(self, generator: torch.Generator | None = None) -> HexPlane:
+        """A draw; the noise is made on the CPU, so that every device draws the same."""
         parts = {}
         for (name, mean), (_, log_variance) in zip(self.mean.items(), self.log_variance.items(), strict=True):
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            noise = torch.randn(mean.shape, generator=generator).to(mean.device)
             parts[name] = mean + noise * (0.5 * log_variance).exp()
         return HexPlane(**parts)
 

@@ -1,0 +1,54 @@
+"""One block: plain softmax attention, gates that begin closed."""
+
+import pytest
+import torch
+
+from dcgen.dit.block import Block, HeadNorm
+from dcgen.dit.embed import rotary_table, rotate
+from tests.dcgen.small import randomise
+
+WIDTH, HEADS, TOKENS = 24, 3, 7
+
+
+def table():
+    return rotary_table(torch.rand(TOKENS, 4, generator=torch.Generator().manual_seed(1)) * 9, WIDTH // HEADS)
+
+
+def attend_by_heads(block, x, cos, sin):
+    q, k, v = block.qkv(x).chunk(3, dim=-1)
+    heads = []
+    for head in range(HEADS):
+        cut = slice(head * WIDTH // HEADS, (head + 1) * WIDTH // HEADS)
+        a = rotate(block.query_norm(q[..., cut]), cos, sin)
+        b = rotate(block.key_norm(k[..., cut]), cos, sin)
+        weight = (a @ b.transpose(-1, -2) / (WIDTH // HEADS) ** 0.5).softmax(-1)
+        heads.append(weight @ v[..., cut])
+    return block.out(torch.cat(heads, dim=-1))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_attention_equals_softmax_head_by_head(dtype, tolerance):
+    block, x = randomise(Block(WIDTH, HEADS, 2)), torch.randn(2, TOKENS, WIDTH)
+    got = block.to(dtype).attend(x.to(dtype), *table())
+    want = attend_by_heads(block.float(), x, *table())
+    assert (got.float() - want).norm() < tolerance * want.norm()
+
+
+def test_gates_begin_closed():
+    block, x = Block(WIDTH, HEADS, 2), torch.randn(2, TOKENS, WIDTH)
+    assert torch.equal(block(x, torch.zeros(2, 6, WIDTH), *table()), x)
+
+
+def test_modulation_is_a_chunk_s_own():
+    block, x = randomise(Block(WIDTH, HEADS, 2)), torch.randn(2, TOKENS, WIDTH)
+    modulation = torch.randn(2, 6, WIDTH)
+    before = block(x, modulation, *table())
+    modulation[1] += 1
+    after = block(x, modulation, *table())
+    torch.testing.assert_close(after[0], before[0])
+    assert not torch.allclose(after[1], before[1])
+
+
+def test_head_norm_has_unit_power():
+    x = torch.randn(2, HEADS, TOKENS, 8) * 30
+    torch.testing.assert_close(HeadNorm(8)(x).square().mean(-1), torch.ones(2, HEADS, TOKENS))
