@@ -1,7 +1,8 @@
 # make demo | setup | test | lint | wheel | clean.  A second run skips the set-up that is done.
 VENV := .venv
 PY := $(VENV)/bin/python
-PYTHON ?= $(shell for v in 3.12 3.11 3.10; do command -v python$$v && break; done || command -v python3)
+PYTHON ?= $(shell for python in python3.12 python3.11 python3.10 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)
 DEMO_SCENARIO ?= scenarios/library/left_turn.yaml
 DEMO_ARGS ?=
 DEMO_EXTRAS := carla,render
@@ -32,8 +33,7 @@ clean:
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(PY):
-	@$(PYTHON) -c 'import sys; assert (3, 10) <= sys.version_info < (3, 13)' 2>/dev/null || \
-		{ echo "dcgen needs Python 3.10, 3.11 or 3.12: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "dcgen needs Python 3.10, 3.11 or 3.12: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		.ci/system_packages "python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
 	$(PYTHON) -m venv $(VENV)
