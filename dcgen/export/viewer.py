@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import time
@@ -29,7 +30,7 @@ class DisplayMissing(DcgenError):
 def view(path: Path | str) -> None:
     """Play a scene file in a window until it is closed. Raises SceneError, MissingExtra or DisplayMissing."""
     scene = load_scene(path)
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if sys.platform.startswith("linux") and not has_display():
         raise DisplayMissing(f"{path}: no display to open a window on; draw it with: dcgen render {path} -o scene.gif")
     try:
         import open3d as o3d
@@ -57,6 +58,22 @@ def view(path: Path | str) -> None:
         window.update_renderer()
         time.sleep(0.005)
     window.destroy_window()
+
+
+def has_display() -> bool:
+    """Whether a screen answers. Open3D would go on unseen where DISPLAY names one that does not."""
+    if os.environ.get("WAYLAND_DISPLAY"):
+        return True
+    try:
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        return False
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    x11.XCloseDisplay.argtypes = [ctypes.c_void_p]
+    screen = x11.XOpenDisplay(None)
+    if screen:
+        x11.XCloseDisplay(screen)
+    return bool(screen)
 
 
 def _show(o3d: Any, window: Any, shown: Any, mesh: Mesh) -> None:
