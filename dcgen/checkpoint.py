@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dcgen.config import ModelConfig
@@ -57,8 +57,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Writes a safetensors file beside its place and renames it, so that a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
-    with open(partial, "rb") as file:
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    with open(partial, "wb") as file:  # save_file would leave it readable by its owner alone
+        file.write(data)
+        file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
 

@@ -1,0 +1,11 @@
+"""What all tests of the model side share."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_disks(monkeypatch):
+    """Checkpoints are flushed to the disk, which may take seconds; tests that kill a process do so in that process."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)

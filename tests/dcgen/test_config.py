@@ -1,0 +1,51 @@
+"""Sizes that do not fit are refused where they are written down, and a configuration survives JSON."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dcgen.config import PRESETS, DitConfig, ModelConfig, VaeConfig, nano, paper
+from tests.dcgen.small import CONFIG, DIT, GRID, PLAIN, VAE
+
+
+@pytest.mark.parametrize("config", [CONFIG, PLAIN, nano(), paper()], ids=["tiny", "plain", "nano", "paper"])
+def test_a_configuration_survives_json(config):
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_presets_carry_their_names():
+    assert {name: make().name for name, make in PRESETS.items()} == {"nano": "nano", "paper": "paper"}
+
+
+def test_sizes_follow_from_grid_and_strides():
+    shape = CONFIG.hex_shape
+    assert shape.planes["tx"] == (5, 2, 8) and shape.planes["yz"] == (5, 12, 4)
+    assert shape.volume == (3, 4, 4, 6)
+    assert shape.size == 5 * (8 * 12 + 8 * 4 + 12 * 4 + 2 * 8 + 2 * 12 + 2 * 4) + 3 * 4 * 4 * 6
+    assert CONFIG.compression == 4 * 16 * 24 * 8 / shape.size
+    assert PLAIN.hex_shape.size == shape.size - 3 * 4 * 4 * 6
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: replace(VAE, stride=0), "vae.stride"),
+        (lambda: replace(VAE, widths=(8,)), "vae.widths"),
+        (lambda: replace(VAE, widths=(8, 13)), "vae.widths"),
+        (lambda: replace(VAE, volume_stride=3), "vae.volume_stride"),
+        (lambda: VaeConfig(embed=2.5), "vae.embed"),
+        (lambda: replace(DIT, depth=0), "dit.depth"),
+        (lambda: replace(DIT, width=30), "dit.width"),
+        (lambda: DitConfig(volume_patch=(2, 2)), "dit.volume_patch"),
+        (lambda: replace(CONFIG, grid=replace(GRID, shape=(16, 22, 8))), "grid"),
+        (lambda: replace(CONFIG, frames=6), "frames"),
+        (lambda: replace(CONFIG, frames=0), "frames"),
+        (lambda: replace(CONFIG, dt_s=float("nan")), "dt_s"),
+        (lambda: replace(CONFIG, dit=replace(DIT, volume_patch=(2, 3, 2))), "tokens of the X-Y-T volume"),
+        (lambda: replace(CONFIG, vae=replace(VAE, stride=3, volume_stride=3)), "power of two"),
+    ],
+)
+def test_what_does_not_fit_is_named(make, field):
+    with pytest.raises(ValueError, match=field):
+        make()

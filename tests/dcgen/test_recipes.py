@@ -1,0 +1,123 @@
+"""From a folder of clips to a model that generates: both stages, end to end, in a few steps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dcgen.checkpoint import load_model, read_tensors, write_tensors
+from dcgen.clip_store import ClipStore, write_shard
+from dcgen.errors import CheckpointError, GridMismatch, WorldError
+from dcgen.generate import Sampling, generate
+from dcgen.recipes import load_vae, train_dit, train_vae
+from dcgen.stages import dit_batches, label_weights, vae_batches
+from dcgen.train import TrainConfig
+from dcgen.types import UNKNOWN
+from tests.dcgen.small import CONFIG, GRID, chunk, clip, standing
+
+HOW = TrainConfig(steps=3, batch=2, warmup=1, save_s=1e9, log_every=1)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_shard([clip(seed) for seed in range(6)], folder / "shard-00000")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(clips, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    weights = train_vae(CONFIG, clips, folder / "vae", HOW)
+    return folder, weights, train_dit(folder / "vae", clips, folder / "dit", HOW)
+
+
+def test_clips_become_a_model_that_generates(runs):
+    _, weights, file = runs
+    made = load_model(str(file))
+    config, vae = load_vae(weights)
+    assert made.config == config == CONFIG and not vae.training
+    for name, tensor in vae.state_dict().items():
+        assert torch.equal(made.vae.state_dict()[name], tensor), name
+    scene = generate(chunk(drive=standing), made, 1, sampling=Sampling(steps=2))
+    assert scene.model_sha256 == made.sha256 and (scene.labels < 12).all()
+
+
+def test_the_same_seed_gives_the_same_weights(runs, clips):
+    folder, weights, file = runs
+    before = [read_tensors(path) for path in (weights, file)]
+    vae = train_vae(CONFIG, clips, folder / "again", HOW)
+    dit = train_dit(folder / "vae", clips, folder / "dit", HOW)
+    for (tensors, metadata), path in zip(before, (vae, dit), strict=True):
+        after = read_tensors(path)
+        assert after[1] == metadata
+        assert all(torch.equal(after[0][name], tensor) for name, tensor in tensors.items())
+
+
+def test_latents_of_another_autoencoder_are_refused(runs, clips, tmp_path):
+    folder, weights, _ = runs
+    tensors, metadata = read_tensors(weights)
+    tensors["decoder.static.enter.bias"] += 1
+    write_tensors(tmp_path / "ema.safetensors", tensors, metadata)
+    with pytest.raises(CheckpointError, match=r"statistics\.safetensors: belongs to another autoencoder"):
+        train_dit(tmp_path, clips, folder / "dit", HOW)
+
+
+def test_clips_of_another_shape_are_named(clips, tmp_path):
+    other = replace(CONFIG, grid=replace(GRID, shape=(24, 16, 8)))
+    with pytest.raises(GridMismatch, match=r"clips are \(4, 16, 24, 8\), model tiny needs \(4, 24, 16, 8\)"):
+        train_vae(other, clips, tmp_path, HOW)
+    with pytest.raises(WorldError, match="no clips here"):
+        train_vae(CONFIG, tmp_path, tmp_path, HOW)
+
+
+def test_a_file_that_holds_no_autoencoder_is_named(runs, tmp_path):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_vae(tmp_path)
+    with pytest.raises(CheckpointError, match=r"field .* is missing"):
+        load_vae(runs[2])  # the whole model
+    tensors, metadata = read_tensors(runs[1])
+    write_tensors(tmp_path / "ema.safetensors", tensors, {})
+    with pytest.raises(CheckpointError, match="field config"):
+        load_vae(tmp_path)
+    tensors["encoder.embed.weight"][0, 0] = float("nan")
+    write_tensors(tmp_path / "ema.safetensors", tensors, metadata)
+    with pytest.raises(CheckpointError, match=r"field encoder\.embed\.weight"):
+        load_vae(tmp_path)
+
+
+def test_batches_are_a_function_of_their_number(clips):
+    store = ClipStore.open(clips)
+    size = CONFIG.hex_shape.size
+    latents = np.random.default_rng(0).normal(size=(len(store), size)).astype(np.float16)
+    first = vae_batches(store, CONFIG, 3, 5)
+    again = vae_batches(store, CONFIG, 3, 5)
+    again(0)
+    assert torch.equal(first(4).inputs, again(4).inputs) and not torch.equal(first(4).labels, first(5).labels)
+    data, conditions = dit_batches(store, latents, latents, 3, 5)(2)
+    assert data.shape == conditions.known.shape == (3, size) and conditions.present.all()
+    assert torch.equal(data, conditions.known)
+    rows = store.rows(np.arange(len(store)), ["layout_agents"])["layout_agents"]
+    for k in range(3):  # conditions belong to their latents
+        (i,) = np.flatnonzero((latents.astype(np.float32) == data[k].numpy()).all(1))
+        assert np.array_equal(conditions.layout_agents[k].numpy(), rows[i])
+
+
+def test_some_inputs_are_hidden_and_none_is_changed(clips):
+    batch_at = vae_batches(ClipStore.open(clips), CONFIG, 4, 0)
+    hidden = []
+    for i in range(20):
+        batch = batch_at(i)
+        given = batch.inputs != UNKNOWN
+        assert torch.equal(batch.inputs[given], batch.labels[given])
+        hidden += (~given).flatten(1).any(1).tolist()
+    assert 0.05 < np.mean(hidden) < 0.45
+
+
+def test_rare_classes_weigh_more(clips):
+    weights = label_weights(ClipStore.open(clips))
+    counts = np.bincount(np.stack([clip(s).labels for s in range(6)]).ravel(), minlength=12)
+    order = np.argsort(-counts[counts > 0])
+    present = weights.numpy()[counts > 0][order]
+    assert present[0] == 1 and (np.diff(present) >= 0).all() and (weights.numpy()[counts == 0] == 0).all()
