@@ -7,8 +7,6 @@ DEMO_SCENARIO ?= scenarios/library/left_turn.yaml
 DEMO_ARGS ?=
 DEMO_EXTRAS := carla,render
 JOBS ?= 2
-# Without an NVIDIA driver take PyTorch's CPU wheels where that index answers: the default ones carry gigabytes of CUDA.
-TORCH_INDEX ?= 
 
 .PHONY: demo setup test lint wheel clean
 .DELETE_ON_ERROR:
@@ -45,10 +43,7 @@ $(VENV)/stamp-libraries: | $(PY)
 	if [ -z "$$lacking" ] || [ "$$(uname)" != Linux ] || \
 		.ci/system_packages libusb-1.0-0 libegl1 libgl1 libx11-6; then touch $@; fi
 
-pip_install = index=; if ! command -v nvidia-smi >/dev/null && \
-	$(PY) -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=4)' $(TORCH_INDEX)/torch/ 2>/dev/null; \
-	then index="--extra-index-url $(TORCH_INDEX)"; fi; \
-	$(PY) -m pip install -q -c constraints.txt $$index -e
+pip_install = $(PY) -m pip install -q -c constraints.txt -e
 
 $(VENV)/stamp-demo: pyproject.toml constraints.txt | $(PY) $(VENV)/stamp-libraries
 	@echo "Installing dcgen into $(VENV); this happens once."
