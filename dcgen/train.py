@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class TrainConfig:
         return self.learning_rate * warm * max(0.03, min(1.0, left))
 
 
+@runtime_checkable
 class Stage(Protocol):
     """What a loop needs of a stage: a network and a loss. Everything random comes from the generator."""
 

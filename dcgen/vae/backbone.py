@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -49,7 +49,7 @@ class SparseVolume:
 
     @staticmethod
     def from_labels(
-        labels: Int[Tensor, "B X Y Z"], table: Float[Tensor, "classes C"], active: Bool[Tensor, "B X Y Z"]
+        labels: Integer[Tensor, "B X Y Z"], table: Float[Tensor, "classes C"], active: Bool[Tensor, "B X Y Z"]
     ) -> SparseVolume:
         """The class embedding `table[label]` at every active site."""
         indices = active.nonzero()

@@ -54,7 +54,7 @@ class StaticDecoder(nn.Module):
     def features(self, planes: HexPlane) -> Float[Tensor, "B C X Y"]:
         return self.blocks(self.enter(planes.xy.contiguous(memory_format=torch.channels_last)))
 
-    def forward(self, planes: HexPlane, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B X Y Z K"]:
+    def forward(self, planes: HexPlane, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B XU YV ZW K"]:
         code = self.height(planes.xz.shape[3], bev.device)  # Z C
         x_z = (1 + self.along_x(planes.xz.permute(0, 2, 3, 1))) * code  # B X Z C
         y_z = 1 + self.along_y(planes.yz.permute(0, 2, 3, 1))  # B Y Z C
@@ -87,7 +87,7 @@ class ResidualDecoder(nn.Module):
 
     def forward(
         self, planes: HexPlane, static: Float[Tensor, "B C X Y"], frames: Int[Tensor, " T"]
-    ) -> Float[Tensor, "BT X Y Z K"]:
+    ) -> Float[Tensor, "BT XU YV ZW K"]:
         def per_frame(plane: Tensor) -> Tensor:  # B C T' A -> B T A C
             return plane[:, :, frames // self.time_stride].permute(0, 2, 3, 1)
 

@@ -11,7 +11,7 @@ import dcgen
 from dcgen.errors import GridMismatch
 from dcgen.frames import Chunk, join_scenes
 from dcgen.generate import Rollout, Sampling, anchor_frame, generate, generate_parts, noise_for, sample_chunks
-from dcgen.types import MOVABLE, UNKNOWN, AgentTracks, Semantics, pose_matrix
+from dcgen.types import MOVABLE, UNKNOWN, AgentTracks, Command, Semantics, pose_matrix
 from tests.dcgen.small import CONFIG, FRAMES, GRID, chunk, model, path, standing, street
 
 QUICK = Sampling(steps=2, guidance=1.5)
@@ -230,7 +230,7 @@ def test_frames_that_no_chunk_covers_are_an_error(tiny):
 
 
 def test_each_frame_comes_from_the_chunk_whose_anchor_is_nearest(tiny):
-    chunks = [replace(c, command=k) for k, c in enumerate(drive(3))]
+    chunks = [replace(c, command=Command(k)) for k, c in enumerate(drive(3))]
     scene = make(chunks, tiny, frames=8)
     anchors = np.array([anchor_frame(c) for c in chunks])
     for frame, owner in enumerate(scene.command):

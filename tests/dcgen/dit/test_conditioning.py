@@ -69,7 +69,7 @@ def test_the_null_drops_everything_at_once():
 def test_headings_do_not_wrap():
     vector, conditions = randomise(VectorCondition(DIT.width)), condition_batch(2)
     turned = conditions.trajectory.clone()
-    turned[..., 2] = torch.from_numpy(wrap_angle(turned[..., 2].numpy() + 4 * torch.pi)).float()
+    turned[..., 2] = torch.from_numpy(wrap_angle(turned[..., 2].double().numpy() + 4 * torch.pi)).float()
     torch.testing.assert_close(
         vector.given(replace(conditions, trajectory=turned)), vector.given(conditions), rtol=1e-4, atol=1e-4
     )
