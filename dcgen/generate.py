@@ -13,6 +13,7 @@ from dcgen.canvas import Canvas
 from dcgen.checkpoint import Model
 from dcgen.device import autocast
 from dcgen.dit.conditioning import ConditionBatch
+from dcgen.dit.model import Prepared
 from dcgen.errors import GridMismatch
 from dcgen.frames import Chunk, FrameCutter, Given, join_scenes
 from dcgen.hexplane import flatten, unflatten
@@ -92,7 +93,7 @@ def sample_chunks(
     device = model.device
     conditions = batch_conditions(chunks, known, model)
 
-    def field_of(prepared: tuple[Tensor, Tensor, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    def field_of(prepared: Prepared) -> Callable[[Tensor, Tensor], Tensor]:
         def field(x: Tensor, t: Tensor) -> Tensor:
             with autocast(device):
                 return model.dit.velocity(x, t, prepared).float()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -9,6 +11,17 @@ from dcgen.config import ModelConfig
 from dcgen.dit.block import Block
 from dcgen.dit.conditioning import ConditionBatch, LayoutCondition, VectorCondition
 from dcgen.dit.embed import Tokens, rotary_table
+from dcgen.dit.local import LocalHead
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What does not depend on the noise: made once for all the steps of a sampler."""
+
+    layout: Float[Tensor, "B N W"]
+    known: Float[Tensor, "B D"]
+    vector: Float[Tensor, "B W"]
+    near: tuple[Tensor, Tensor]  # the layout folded for the local head
 
 
 class Dit(nn.Module):
@@ -24,30 +37,30 @@ class Dit(nn.Module):
         modulate, final = nn.Linear(dit.width, 6 * dit.width), nn.Linear(dit.width, 2 * dit.width)
         self.modulation = nn.Sequential(nn.SiLU(), modulate)
         self.blocks = nn.ModuleList(Block(dit.width, dit.heads, dit.mlp_ratio) for _ in range(dit.depth))
+        self.local = LocalHead(config)
         self.norm = nn.LayerNorm(dit.width, elementwise_affine=False)
         self.final = nn.Sequential(nn.SiLU(), final)
         for layer in (modulate, final):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def prepare(self, conditions: ConditionBatch) -> tuple[Float[Tensor, "B N W"], Float[Tensor, "B D"], Tensor]:
-        """What does not depend on the noise: layout tokens, known latents and the condition vector [B, W]."""
+    def prepare(self, conditions: ConditionBatch) -> Prepared:
         known = conditions.known * conditions.present[:, None]
-        return self.layout(conditions), known, self.vector.given(conditions)
+        return Prepared(self.layout(conditions), known, self.vector.given(conditions), self.local.prepare(conditions))
 
     def velocity(
-        self, latents: Float[Tensor, "B D"], time: Float[Tensor, " B"], prepared: tuple[Tensor, Tensor, Tensor]
+        self, latents: Float[Tensor, "B D"], time: Float[Tensor, " B"], prepared: Prepared
     ) -> Float[Tensor, "B D"]:
-        """The field at prepared conditions, so that a sampler prepares once for all its steps."""
-        layout, known, given = prepared
-        x = self.tokens.embed(latents, known) + layout
-        vector = self.vector.at(time) + given
+        """The field at prepared conditions."""
+        x = self.tokens.embed(latents, prepared.known) + prepared.layout
+        vector = self.vector.at(time) + prepared.vector
         modulation = self.modulation(vector).unflatten(1, (6, -1))
         cos, sin = rotary_table(self.tokens.position, self.config.dit.width // self.config.dit.heads)
         for block in self.blocks:
             x = block(x, modulation, cos, sin)
         shift, scale = self.final(vector)[:, None].chunk(2, dim=2)
-        return self.tokens.leave(self.norm(x) * (1 + scale) + shift)
+        far = self.tokens.leave(self.norm(x) * (1 + scale) + shift)
+        return far + self.local(latents, prepared.known, vector, prepared.near)
 
     def forward(
         self, latents: Float[Tensor, "B D"], time: Float[Tensor, " B"], conditions: ConditionBatch
