@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,6 +20,7 @@ import dcgen
 from dcgen.errors import DcgenError
 
 USAGE_FAULT, INTERRUPTED = 2, 130
+OUT_OF_MEMORY = "out of memory; ask for fewer frames, a smaller grid or a smaller batch"
 
 app = typer.Typer(
     help="Generate labelled 4D occupancy scenes from CARLA routes and OpenDRIVE maps.",
@@ -26,20 +30,32 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 world = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Labelled towns with traffic, to learn from.")
-train = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train the autoencoder, then the transformer.")
 app.add_typer(world, name="world")
-app.add_typer(train, name="train")
+
+
+def _finite(value: float | None) -> float | None:
+    """The bounds of an option let NaN through, since it is neither below nor above them."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number.")
+    return value
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
-Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Everything random follows from it.")]
 SamplingSteps = Annotated[int | None, typer.Option(min=1, max=1000, help="Sampling steps a chunk.")]
-Guidance = Annotated[float | None, typer.Option(min=0, max=20, help="Weight of the conditions.")]
+Guidance = Annotated[float | None, typer.Option(min=0, max=20, callback=_finite, help="Weight of the conditions.")]
 SceneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A scene, *.h5.")]
 
 
 def _tell(line: str) -> None:
     """What is being done goes to stderr; results alone go to stdout."""
     print(line, file=sys.stderr, flush=True)
+
+
+def _step(line: str) -> None:
+    """Steps are told to who waits at a terminal; in a pipe a fault is the one line there is."""
+    if sys.stderr.isatty():
+        _tell(line)
 
 
 @contextmanager
@@ -92,7 +108,7 @@ def scenario(
         render,
     )  # fmt: skip
     with _progress("generating") as progress:
-        for made in make_scenes(order, _tell, progress):
+        for made in make_scenes(order, _step, _tell, progress):
             print(made.as_json() if as_json else f"{made.scene}\n{made.picture or ''}".rstrip(), flush=True)
 
 
@@ -136,7 +152,7 @@ def world_build(
     map: Annotated[Path, typer.Argument(metavar="MAP", help="An OpenDRIVE file.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder; out/worlds/MAP-SEED.")] = None,
     seed: Seed = 0,
-    seconds: Annotated[float, typer.Option(min=5, max=36000, help="How long traffic is simulated.")] = 300.0,
+    seconds: Annotated[float, typer.Option(min=5, max=36000, callback=_finite, help="Time to simulate.")] = 300.0,
 ) -> None:
     """Build a town on a map, fill it with traffic and keep it in a folder."""
     from scenarios.world.store import build_world
@@ -180,7 +196,7 @@ def world_clips(
 @world.command("bench")
 def world_bench(
     folder: Annotated[Path, typer.Argument(metavar="WORLD", help="A folder of dcgen world build.")],
-    seconds: Annotated[float, typer.Option(min=0.1, help="For each figure.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, callback=_finite, help="For each figure.")] = 3.0,
 ) -> None:
     """Measure how many frames a second a core cuts."""
     from scenarios.world.bench import bench_world
@@ -189,55 +205,35 @@ def world_bench(
     print(json.dumps(bench_world(load_world(folder), seconds)))
 
 
-Clips = Annotated[Path, typer.Argument(metavar="CLIPS", help="A folder of dcgen world clips.")]
-RunFolder = Annotated[Path, typer.Option("--output", "-o", help="The run: checkpoint, log, curve. Goes on from it.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Clips a batch.")]
-Accumulate = Annotated[int, typer.Option(min=1, help="Batches a step.")]
-Rate = Annotated[float | None, typer.Option(min=0, help="Learning rate at its highest.")]
-Minutes = Annotated[float | None, typer.Option(min=0, help="Stop, to be resumed, after so long.")]
+class Stage(str, Enum):
+    """What is trained: the autoencoder, its decoder once more, the transformer."""
+
+    vae = "vae"
+    decoder = "decoder"
+    dit = "dit"
 
 
-@train.command("vae")
-def train_vae(
-    clips: Clips,
-    output: RunFolder,
+@app.command()
+def train(
+    stage: Annotated[Stage, typer.Argument(help="The autoencoder, its decoder again, the transformer.")],
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIPS...", help="A folder of cut clips, or worlds.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint, log, curve; goes on from them.")],
+    vae: Annotated[Path | None, typer.Option(help="The run folder of the stage before.")] = None,
     preset: Annotated[str, typer.Option(help="The model's sizes: nano or paper.")] = "nano",
-    steps: Steps = None,
-    batch: Batch = None,
-    accumulate: Accumulate = 1,
-    learning_rate: Rate = None,
-    minutes: Minutes = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Clips a batch.")] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches a step.")] = 1,
+    learning_rate: Annotated[float | None, typer.Option(min=0, max=1, callback=_finite, help="At its highest.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, callback=_finite, help="Stop after so long.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many clips are cut from worlds.")] = 10_000,
     seed: Seed = 0,
 ) -> None:
-    """First stage: learn to fold clips into latents and back."""
-    from bridges.training import run_training
+    """Train a model in three stages: vae, decoder, dit. The last leaves a folder for --model."""
+    from bridges.training import TrainingOrder, run_training
 
-    asked: dict[str, float | None] = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
-    made = run_training(
-        "vae", clips, output, _tell, asked, sizes=preset, minutes=minutes, seed=seed, accumulate=accumulate
-    )
-    print(made)
-
-
-@train.command("dit")
-def train_dit(
-    clips: Clips,
-    output: RunFolder,
-    vae: Annotated[Path, typer.Option(help="The run folder of dcgen train vae.")],
-    steps: Steps = None,
-    batch: Batch = None,
-    accumulate: Accumulate = 1,
-    learning_rate: Rate = None,
-    minutes: Minutes = None,
-    seed: Seed = 0,
-) -> None:
-    """Second stage: learn to generate latents from conditions; leaves a model for --model."""
-    from bridges.training import run_training
-
-    asked: dict[str, float | None] = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
-    made = run_training("dit", clips, output, _tell, asked, vae=vae, minutes=minutes, seed=seed, accumulate=accumulate)
-    print(made)
+    asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "accumulate": accumulate}
+    order = TrainingOrder(stage.value, tuple(clips), output, vae, preset, asked, minutes, count, seed)
+    print(run_training(order, _tell))
 
 
 @app.command()
@@ -267,6 +263,8 @@ def evaluate(
 def main() -> NoReturn:
     """Run the command; end with 2 and one line on stderr where a user can mend what went wrong."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show
     try:
         code = app(standalone_mode=False)
     except DcgenError as fault:
@@ -277,19 +275,23 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         code = _say("interrupted; nothing was left half written", INTERRUPTED)
     except MemoryError:
-        code = _say("out of memory; ask for fewer frames or a smaller grid")
+        code = _say(OUT_OF_MEMORY)
     except OSError as fault:
         place = f"{fault.filename}: " if fault.filename else ""
         code = _say(f"{place}{(fault.strerror or str(fault)).lower()}; check the path, its rights and the free space")
     except Exception as fault:
-        if not hasattr(fault, "format_message"):  # a wrong use of the command line has one
+        if hasattr(fault, "format_message"):  # a wrong use of the command line has one
+            code = _say(f"{fault.format_message()} See dcgen --help.")
+        elif isinstance(fault, RuntimeError) and "memory" in str(fault):  # how torch says it
+            code = _say(OUT_OF_MEMORY)
+        else:
             raise
-        code = _say(f"{fault.format_message()} See dcgen --help.")
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _say(fault: str, code: int = USAGE_FAULT) -> int:
-    print(f"error: {' '.join(fault.split())}", file=sys.stderr)
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(fault.split()))  # a file may talk to the terminal
+    print(f"error: {line}", file=sys.stderr)
     return code
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dcgen.clip_store import write_shard
+import numpy as np
+from numpy.typing import NDArray
+
+from dcgen.clip_store import ClipSource, write_shard
 from dcgen.config import PRESETS, ModelConfig
 from dcgen.errors import DcgenError
-from scenarios.world.clips import iterate_clips
-
-if TYPE_CHECKING:
-    from dcgen.train import TrainConfig
+from dcgen.types import Clip
+from scenarios.world.clips import iterate_clips, sample_clip
+from scenarios.world.store import World, load_world
 
 Tell = Callable[[str], None]
 SHARD_CLIPS = 256
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "vae": {"steps": 20_000, "batch": 4, "learning_rate": 2e-3},
-    "dit": {"steps": 60_000, "batch": 8, "learning_rate": 1e-3},
+    "vae": {"steps": 2_000, "batch": 4, "learning_rate": 1.5e-3, "ema": 0.998, "cooldown": 0.5},
+    "decoder": {"steps": 600, "batch": 4, "learning_rate": 5e-4, "ema": 0.995, "warmup": 30, "cooldown": 0.6},
+    "dit": {"steps": 10_000, "batch": 8, "learning_rate": 8e-4, "ema": 0.998, "warmup": 150},
 }
 
 
@@ -46,38 +50,84 @@ def cut_clips(
     return done
 
 
-def run_training(
-    stage: str,
-    clips: Path,
-    out: Path,
-    tell: Tell,
-    asked: dict[str, float | None],
-    *,
-    sizes: str = "nano",
-    vae: Path | None = None,
-    minutes: float | None = None,
-    seed: int = 0,
-    accumulate: int = 1,
-) -> Path:
-    """Train one stage and return what it leaves: weights of the autoencoder, or a finished model folder.
+@dataclass
+class LiveClips:
+    """Clips cut from worlds when they are asked for. Clip n depends on (seed, n) alone."""
 
-    asked holds steps, batch and learning_rate; None stands for what has worked.
+    worlds: Sequence[World]
+    count: int
+    seed: int
+    config: ModelConfig
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def clip_shape(self) -> tuple[int, ...]:
+        return (self.config.frames, *self.config.grid.shape)
+
+    def rows(self, index: NDArray[np.int64], fields: Iterable[str]) -> dict[str, NDArray]:
+        """The named arrays of some clips, as ClipStore.rows gives them."""
+        clips = [self._clip(int(n)) for n in index]
+        read: dict[str, Callable[[Clip], Any]] = {
+            "labels": lambda clip: clip.labels,
+            "moving": lambda clip: clip.moving,
+            "trajectory": lambda clip: clip.conditions.trajectory,
+            "command": lambda clip: np.int8(clip.conditions.command),
+            "layout_static": lambda clip: clip.conditions.layout_static,
+            "layout_agents": lambda clip: clip.conditions.layout_agents,
+        }
+        return {name: np.stack([read[name](clip) for clip in clips]) for name in fields}
+
+    def _clip(self, n: int) -> Clip:
+        rng = np.random.default_rng([self.seed, n])
+        world = self.worlds[int(rng.integers(len(self.worlds)))]
+        return sample_clip(world, rng, self.config.grid, self.config.frames, self.config.dt_s)
+
+
+def open_source(folders: Sequence[Path], count: int, seed: int, config: ModelConfig) -> ClipSource:
+    """Clips cut beforehand from one folder, or worlds to cut them from on the fly."""
+    from dcgen.recipes import open_clips
+
+    if len(folders) == 1 and not (folders[0] / "world.npz").exists():
+        return open_clips(folders[0], config)
+    return LiveClips([load_world(folder) for folder in folders], count, seed, config)
+
+
+@dataclass(frozen=True)
+class TrainingOrder:
+    """What is asked of `dcgen train`. folders: one of cut clips, or worlds, of which `count` clips are cut.
+
+    asked holds steps, batch, learning_rate and accumulate; None stands for what has worked.
     """
-    from dcgen.recipes import train_dit, train_vae
 
-    how = _config(stage, seed, accumulate, {name: value for name, value in asked.items() if value is not None})
-    report = _reporter(tell)
-    if stage == "vae":
-        return train_vae(preset(sizes), clips, out, how, report, minutes)
-    if vae is None:
-        raise DcgenError("--vae is missing; give the run folder of dcgen train vae")
-    return train_dit(vae, clips, out, how, report, minutes)
+    stage: str
+    folders: tuple[Path, ...]
+    out: Path
+    vae: Path | None = None
+    sizes: str = "nano"
+    asked: dict[str, Any] = field(default_factory=dict)
+    minutes: float | None = None
+    count: int = 10_000
+    seed: int = 0
 
 
-def _config(stage: str, seed: int, accumulate: int, asked: dict[str, float]) -> TrainConfig:
+def run_training(order: TrainingOrder, tell: Tell) -> Path:
+    """Train one stage and return what it leaves: weights, or a finished model folder."""
+    from dcgen.recipes import load_vae, train_decoder, train_dit, train_vae
     from dcgen.train import TrainConfig
 
-    return TrainConfig(**{**DEFAULTS[stage], **asked}, seed=seed, accumulate=accumulate)
+    asked = {name: value for name, value in order.asked.items() if value is not None}
+    how = TrainConfig(**{**DEFAULTS[order.stage], **asked}, seed=order.seed)
+    if order.stage == "vae":
+        config = preset(order.sizes)
+        source = open_source(order.folders, order.count, order.seed, config)
+        return train_vae(config, source, order.out, how, _reporter(tell), order.minutes)
+    if order.vae is None:
+        raise DcgenError(f"--vae is missing; dcgen train {order.stage} needs the run folder of the stage before")
+    source = open_source(order.folders, order.count, order.seed, load_vae(order.vae)[0])
+    fit = train_decoder if order.stage == "decoder" else train_dit
+    return fit(order.vae, source, order.out, how, _reporter(tell), order.minutes)
 
 
 def _reporter(tell: Tell) -> Callable[[int, int, dict[str, float]], None]:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +46,16 @@ def write_shard(clips: Iterable[Clip], folder: Path) -> int:
         raise WorldError(f"{folder}: no clips to write; are the worlds empty of traffic?")
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name in FIELDS:
-        np.save(partial / f"{name}.npy", np.stack([clip[name] for clip in packed]))
-    (partial / "shard.json").write_text(json.dumps({"clips": len(packed), "fields": FIELDS}))
-    os.replace(partial, folder)
+    try:
+        partial.mkdir(parents=True)
+        for name in FIELDS:
+            np.save(partial / f"{name}.npy", np.stack([clip[name] for clip in packed]))
+        (partial / "shard.json").write_text(json.dumps({"clips": len(packed), "fields": FIELDS}))
+        os.replace(partial, folder)
+    except OSError as error:
+        raise WorldError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return len(packed)
 
 
@@ -63,6 +69,23 @@ def _check_alike(shard: Path, arrays: dict[str, NDArray], first: dict[str, NDArr
                 f"{shard}: {name} is {array.dtype} {array.shape[1:]}, in the first shard it is "
                 f"{first[name].dtype} {first[name].shape[1:]}; keep one kind of clips in a folder"
             )
+
+
+class ClipSource(Protocol):
+    """What training asks of clips: how many, of what shape, and the named arrays of some of them."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def clip_shape(self) -> tuple[int, ...]: ...
+
+    def rows(self, index: NDArray[np.int64], fields: Iterable[str]) -> dict[str, NDArray]: ...
+
+
+def in_order(source: ClipSource, size: int) -> Iterator[NDArray[np.int64]]:
+    """Every clip once, in batches of indices."""
+    for start in range(0, len(source), size):
+        yield np.arange(start, min(start + size, len(source)))
 
 
 @dataclass(frozen=True)
@@ -108,8 +131,3 @@ class ClipStore:
             if name in out:
                 out[name] = out[name].astype(np.float32) / LAYOUT_SCALE
         return out
-
-    def batches(self, size: int) -> Iterator[NDArray[np.int64]]:
-        """Every clip once, in order, in batches of indices."""
-        for start in range(0, len(self), size):
-            yield np.arange(start, min(start + size, len(self)))

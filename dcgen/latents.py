@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcgen.clip_store import ClipStore
+from dcgen.clip_store import ClipSource, in_order
 from dcgen.device import autocast
 from dcgen.errors import CheckpointError
 from dcgen.hexplane import HexPlane, flatten, unflatten
@@ -30,10 +30,10 @@ def encode_labels(vae: Vae, labels: NDArray[np.uint8]) -> Tensor:
         return flatten(vae.encode(torch.from_numpy(labels).to(device)).mean).float().cpu()
 
 
-def latent_statistics(vae: Vae, store: ClipStore, clips: int = 512) -> tuple[Tensor, Tensor]:
+def latent_statistics(vae: Vae, store: ClipSource, clips: int = 512) -> tuple[Tensor, Tensor]:
     """[D] mean and standard deviation of the latents, one of each a channel of a plane or of the volume."""
     total = []
-    for index in store.batches(16):
+    for index in in_order(store, 16):
         if index[0] >= clips:
             break
         total.append(encode_labels(vae, store.rows(index, ["labels"])["labels"]))
@@ -50,7 +50,7 @@ def latent_statistics(vae: Vae, store: ClipStore, clips: int = 512) -> tuple[Ten
 
 def encode_store(
     vae: Vae,
-    store: ClipStore,
+    store: ClipSource,
     statistics: tuple[Tensor, Tensor],
     folder: Path,
     seed: int,
@@ -74,7 +74,7 @@ def encode_store(
 
 def _encode_all(
     vae: Vae,
-    store: ClipStore,
+    store: ClipSource,
     statistics: tuple[Tensor, Tensor],
     paths: dict[str, Path],
     seed: int,
@@ -82,8 +82,8 @@ def _encode_all(
 ) -> None:
     partial = {name: path.with_suffix(".partial.npy") for name, path in paths.items()}
     shape = (len(store), vae.config.hex_shape.size)
-    maps = {n: np.lib.format.open_memmap(p, mode="w+", dtype=np.float16, shape=shape) for n, p in partial.items()}
-    for index in store.batches(BATCH):
+    maps = {name: _empty_map(path, shape) for name, path in partial.items()}
+    for index in in_order(store, BATCH):
         rows = store.rows(index, ("labels", "layout_agents"))
         rng = np.random.default_rng((seed, int(index[0])))
         clips = zip(rows["labels"], rows["layout_agents"], strict=True)
@@ -97,6 +97,19 @@ def _encode_all(
     for name, path in partial.items():
         maps[name].flush()
         os.replace(path, paths[name])
+
+
+def _empty_map(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A file of zeros mapped into memory, its place on the disk taken: a full disk would end the process later."""
+    made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    try:
+        with open(path, "r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}); free the disk") from error
+    return made
 
 
 def _normalised(vae: Vae, labels: NDArray[np.uint8], statistics: tuple[Tensor, Tensor]) -> NDArray[np.float16]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dcgen.checkpoint import Model, build, load_part, read_config, read_tensors, save_model, write_tensors
-from dcgen.clip_store import ClipStore
+from dcgen.clip_store import ClipSource, ClipStore
 from dcgen.config import ModelConfig
 from dcgen.device import default_device
 from dcgen.dit.model import Dit
@@ -22,6 +22,9 @@ from dcgen.train import Report, TrainConfig, train
 from dcgen.vae.model import Vae
 
 EMA = "ema.safetensors"
+
+
+DECODER_NOISE = 1.1  # of the latents' spread, when the decoder alone is trained
 
 
 def open_clips(folder: Path, config: ModelConfig) -> ClipStore:
@@ -35,24 +38,52 @@ def open_clips(folder: Path, config: ModelConfig) -> ClipStore:
 
 def train_vae(
     config: ModelConfig,
-    clips: Path,
+    clips: ClipSource,
     out: Path,
     how: TrainConfig,
     report: Report | None = None,
     minutes: float | None = None,
 ) -> Path:
     """First stage. Returns the file of EMA weights; a run folder is resumed."""
-    store = open_clips(clips, config)
     torch.manual_seed(how.seed)
-    device = default_device()
-    stage = VaeStage(Vae(config).to(device), label_weights(store).to(device))
-    weights = train(stage, vae_batches(store, config, how.batch, how.seed), how, out, report, minutes)
-    return _keep(out / EMA, weights, config)
+    return _fit_vae(VaeStage(Vae(config).to(default_device()), label_weights(clips)), clips, out, how, report, minutes)
+
+
+def train_decoder(
+    vae_weights: Path,
+    clips: ClipSource,
+    out: Path,
+    how: TrainConfig,
+    report: Report | None = None,
+    minutes: float | None = None,
+) -> Path:
+    """The decoder once more, on latents as noisy as a sampler's, the encoder as it is. Returns the EMA weights.
+
+    What crumbles a generated scene are small errors of the latents that no trained latent has.
+    """
+    _, vae = load_vae(vae_weights)
+    vae.encoder.requires_grad_(False)
+    return _fit_vae(VaeStage(vae, label_weights(clips), noise=DECODER_NOISE), clips, out, how, report, minutes)
+
+
+def _fit_vae(
+    stage: VaeStage,
+    clips: ClipSource,
+    out: Path,
+    how: TrainConfig,
+    report: Report | None,
+    minutes: float | None,
+) -> Path:
+    stage.weights = stage.weights.to(default_device())
+    config = stage.vae.config
+    weights = train(stage, vae_batches(clips, config, how.batch, how.seed), how, out, report, minutes)
+    write_tensors(out / EMA, weights, {"config": json.dumps(config.to_dict())})
+    return out / EMA
 
 
 def train_dit(
     vae_weights: Path,
-    clips: Path,
+    clips: ClipSource,
     out: Path,
     how: TrainConfig,
     report: Report | None = None,
@@ -61,13 +92,11 @@ def train_dit(
 ) -> Path:
     """Second stage, then the finished model folder `out`/model."""
     config, vae = load_vae(vae_weights)
-    store = open_clips(clips, config)
-    statistics = _statistics(vae, store, out / "statistics.safetensors", _digest(vae_weights))
-    latents, known = encode_store(vae, store, statistics, out / "latents", how.seed, progress)
+    statistics = _statistics(vae, clips, out / "statistics.safetensors", _digest(vae_weights))
+    latents, known = encode_store(vae, clips, statistics, out / "latents", how.seed, progress)
     torch.manual_seed(how.seed)
-    device = default_device()
-    stage = DitStage(Dit(config).to(device))
-    weights = train(stage, dit_batches(store, latents, known, how.batch, how.seed), how, out, report, minutes)
+    stage = DitStage(Dit(config).to(default_device()))
+    weights = train(stage, dit_batches(clips, latents, known, how.batch, how.seed), how, out, report, minutes)
     dit = Dit(config)
     dit.load_state_dict(weights)
     return save_model(Model(config, vae.cpu(), dit, *statistics), out / "model", torch.bfloat16)
@@ -91,12 +120,7 @@ def _digest(weights: Path) -> str:
     return hashlib.sha256(_file(weights).read_bytes()).hexdigest()
 
 
-def _keep(path: Path, weights: dict[str, Tensor], config: ModelConfig) -> Path:
-    write_tensors(path, weights, {"config": json.dumps(config.to_dict())})
-    return path
-
-
-def _statistics(vae: Vae, store: ClipStore, path: Path, digest: str) -> tuple[Tensor, Tensor]:
+def _statistics(vae: Vae, store: ClipSource, path: Path, digest: str) -> tuple[Tensor, Tensor]:
     """Latent statistics, computed once a run: its latents and its transformer belong to them and to one autoencoder."""
     if path.exists():
         tensors, metadata = read_tensors(path)

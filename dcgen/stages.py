@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dcgen.clip_store import ClipStore
+from dcgen.clip_store import ClipSource, in_order
 from dcgen.config import ModelConfig
 from dcgen.device import autocast
 from dcgen.dit.conditioning import ConditionBatch
@@ -75,7 +75,7 @@ def _noise_like(part: Tensor, strength: Tensor, generator: torch.Generator) -> T
     return noise * scale * strength.to(part.device).view(-1, *[1] * (part.ndim - 1))
 
 
-def vae_batches(store: ClipStore, config: ModelConfig, size: int, seed: int) -> Callable[[int], VaeBatch]:
+def vae_batches(store: ClipSource, config: ModelConfig, size: int, seed: int) -> Callable[[int], VaeBatch]:
     """The i-th batch of clips; a quarter of the clips have voxels hidden."""
 
     def batch_at(i: int) -> VaeBatch:
@@ -92,10 +92,10 @@ def vae_batches(store: ClipStore, config: ModelConfig, size: int, seed: int) -> 
     return batch_at
 
 
-def label_weights(store: ClipStore, clips: int = 200) -> Tensor:
+def label_weights(store: ClipSource, clips: int = 200) -> Tensor:
     """[K] class weights from the first clips of a store."""
     counts = np.zeros(NUM_CLASSES, np.int64)
-    for index in store.batches(20):
+    for index in in_order(store, 20):
         if index[0] >= clips:
             break
         counts += np.bincount(store.rows(index, ["labels"])["labels"].ravel(), minlength=256)[:NUM_CLASSES]
@@ -135,7 +135,7 @@ class DitStage:
 
 
 def dit_batches(
-    store: ClipStore, latents: NDArray[np.float16], known: NDArray[np.float16], size: int, seed: int
+    store: ClipSource, latents: NDArray[np.float16], known: NDArray[np.float16], size: int, seed: int
 ) -> Callable[[int], tuple[Tensor, ConditionBatch]]:
     """The i-th batch of normalised latents [B, D], of the latents of what is known of them, and of conditions."""
 

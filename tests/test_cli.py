@@ -80,7 +80,7 @@ def scene_path(scene: Scene, tmp_path: Path) -> Path:
 
 
 def test_help_and_version(run: Run) -> None:
-    for arguments in (["--help"], ["scenario", "--help"], ["world", "--help"], ["train", "vae", "--help"]):
+    for arguments in (["--help"], ["scenario", "--help"], ["world", "--help"], ["train", "--help"]):
         result = run(*arguments)
         assert result.code == 0 and "--help" in result.out
     assert run("--version").out.startswith("dcgen 0.")

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from dcgen.clip_store import FIELDS, LAYOUT_SCALE, ClipStore, quantise, write_shard
+from dcgen.clip_store import FIELDS, LAYOUT_SCALE, ClipStore, in_order, quantise, write_shard
 from dcgen.errors import WorldError
 from dcgen.types import Clip, GridSpec
 from tests.dcgen.small import FRAMES, GRID, clip
@@ -65,7 +65,7 @@ def test_quantised_values_are_near_and_clipped():
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
 def test_batches_hold_every_clip_once(folder, size):
     store = ClipStore.open(folder)
-    batches = list(store.batches(size))
+    batches = list(in_order(store, size))
     assert np.concatenate(batches).tolist() == list(range(5))
     assert all(len(batch) <= size for batch in batches)
 
@@ -78,7 +78,10 @@ def test_a_shard_that_was_not_finished_is_not_seen(folder, clips, monkeypatch):
         patch.setattr("dcgen.clip_store.os.replace", fail)
         with pytest.raises(KeyboardInterrupt):
             write_shard(clips, folder / "shard-00002")
-    assert (folder / "shard-00002.partial").is_dir()
+    assert not (folder / "shard-00002.partial").exists()
+    assert len(ClipStore.open(folder)) == 5
+    (folder / "shard-00002.partial").mkdir()  # what kill -9 leaves
+    (folder / "shard-00002.partial" / "labels.npy").write_bytes(b"half")
     assert len(ClipStore.open(folder)) == 5
     write_shard(clips, folder / "shard-00002")  # over what was left
     assert len(ClipStore.open(folder)) == 10

@@ -10,7 +10,7 @@ from dcgen.checkpoint import load_model, read_tensors, write_tensors
 from dcgen.clip_store import ClipStore, write_shard
 from dcgen.errors import CheckpointError, GridMismatch, WorldError
 from dcgen.generate import Sampling, generate
-from dcgen.recipes import load_vae, train_dit, train_vae
+from dcgen.recipes import load_vae, open_clips, train_decoder, train_dit, train_vae
 from dcgen.stages import dit_batches, label_weights, vae_batches
 from dcgen.train import TrainConfig
 from dcgen.types import UNKNOWN
@@ -29,8 +29,8 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(clips, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    weights = train_vae(CONFIG, clips, folder / "vae", HOW)
-    return folder, weights, train_dit(folder / "vae", clips, folder / "dit", HOW)
+    weights = train_vae(CONFIG, ClipStore.open(clips), folder / "vae", HOW)
+    return folder, weights, train_dit(folder / "vae", ClipStore.open(clips), folder / "dit", HOW)
 
 
 def test_clips_become_a_model_that_generates(runs):
@@ -47,12 +47,20 @@ def test_clips_become_a_model_that_generates(runs):
 def test_the_same_seed_gives_the_same_weights(runs, clips):
     folder, weights, file = runs
     before = [read_tensors(path) for path in (weights, file)]
-    vae = train_vae(CONFIG, clips, folder / "again", HOW)
-    dit = train_dit(folder / "vae", clips, folder / "dit", HOW)
+    vae = train_vae(CONFIG, ClipStore.open(clips), folder / "again", HOW)
+    dit = train_dit(folder / "vae", ClipStore.open(clips), folder / "dit", HOW)
     for (tensors, metadata), path in zip(before, (vae, dit), strict=True):
         after = read_tensors(path)
         assert after[1] == metadata
         assert all(torch.equal(after[0][name], tensor) for name, tensor in tensors.items())
+
+
+def test_the_decoder_learns_alone(runs, clips):
+    folder, weights, _ = runs
+    before, _ = read_tensors(weights)
+    after, _ = read_tensors(train_decoder(folder / "vae", ClipStore.open(clips), folder / "decoder", HOW))
+    changed = {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
+    assert changed and all(name.startswith("decoder.") for name in changed)
 
 
 def test_latents_of_another_autoencoder_are_refused(runs, clips, tmp_path):
@@ -61,15 +69,15 @@ def test_latents_of_another_autoencoder_are_refused(runs, clips, tmp_path):
     tensors["decoder.static.enter.bias"] += 1
     write_tensors(tmp_path / "ema.safetensors", tensors, metadata)
     with pytest.raises(CheckpointError, match=r"statistics\.safetensors: belongs to another autoencoder"):
-        train_dit(tmp_path, clips, folder / "dit", HOW)
+        train_dit(tmp_path, ClipStore.open(clips), folder / "dit", HOW)
 
 
 def test_clips_of_another_shape_are_named(clips, tmp_path):
     other = replace(CONFIG, grid=replace(GRID, shape=(24, 16, 8)))
     with pytest.raises(GridMismatch, match=r"clips are \(4, 16, 24, 8\), model tiny needs \(4, 24, 16, 8\)"):
-        train_vae(other, clips, tmp_path, HOW)
+        open_clips(clips, other)
     with pytest.raises(WorldError, match="no clips here"):
-        train_vae(CONFIG, tmp_path, tmp_path, HOW)
+        open_clips(tmp_path, CONFIG)
 
 
 def test_a_file_that_holds_no_autoencoder_is_named(runs, tmp_path):
