@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dcgen.config import ModelConfig
-from dcgen.errors import MapError, WorldError
+from dcgen.errors import WorldError
 from dcgen.eval.consistency import EgoFrames
 from dcgen.eval.report import evaluate
 from dcgen.types import UNKNOWN, AgentTracks, Clip, Conditions, Labels
 from scenarios.compile import OVERLAP
 from scenarios.lead import chunk_starts
-from scenarios.roads import cache_folder
+from scenarios.roads import cache_folder, read_map
 from scenarios.world.clips import agents_near, cut_world, ego_poses, find_candidates, sample_clip
 from scenarios.world.store import World, build_world, load_world
 from scenarios.world.voxelize import cut_frame
@@ -73,10 +73,8 @@ def evaluate_on_map(
 
 def world_of(map_path: Path, seed: int) -> World:
     """The world of a map and a seed, built once and kept in the cache folder."""
-    try:
-        digest = hashlib.sha256(map_path.read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise MapError(f"{map_path}: cannot be read ({error.strerror or error}); check the path") from None
+    read_map(map_path)  # a file that is no map is refused before it is worked on
+    digest = hashlib.sha256(map_path.read_bytes()).hexdigest()[:16]
     folder = cache_folder() / "worlds" / f"{map_path.stem}-{digest}-{seed}"
     if (folder / "world.npz").is_file():
         try:

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dcgen.errors import SceneError
+from dcgen.errors import GridMismatch, SceneError
 from dcgen.types import Command, Labels, Scene
 from scenarios.compile import CompiledScenario, compile_scenario
 from scenarios.inputs import read_scenarios
 from scenarios.schema import Scenario
+from scenarios.sources import name_of
 
 if TYPE_CHECKING:
     from dcgen.checkpoint import Model
 
+SCENE_SUFFIXES = (".h5", ".hdf5")
 Tell = Callable[[str], None]
 Progress = Callable[[int, int], None]  # steps done, steps in all
 
@@ -67,11 +69,11 @@ class MadeScene:
         return json.dumps(asdict(self))
 
 
-def make_scenes(order: SceneOrder, tell: Tell, progress: Progress) -> Iterator[MadeScene]:
+def make_scenes(order: SceneOrder, step: Tell, note: Tell, progress: Progress) -> Iterator[MadeScene]:
     """Every scene that the input means, one file each, as they are finished.
 
-    Raises DcgenError with one line; a scene that failed leaves no file. tell hears what is being done, progress how
-    far the sampling of a scene is.
+    Raises DcgenError with one line; a scene that failed leaves no file. step hears what is being done, note what a
+    user should know, progress how far the sampling of a scene is.
     """
     began = time.monotonic()
     overrides = {"frames": order.frames, "seed": order.seed, "command": order.command}
@@ -82,21 +84,35 @@ def make_scenes(order: SceneOrder, tell: Tell, progress: Progress) -> Iterator[M
     places = _places(order, scenarios)
     model: Model | None = None
     for scenario, (output, picture) in zip(scenarios, places, strict=True):
-        tell(f"reading {_name(scenario)}")
+        step(f"reading {_name(scenario)}")
         given = _given_scene(scenario)
         compiled = compile_scenario(scenario, given)
         if model is None:
-            tell(f"loading model {order.model}")
+            step(f"loading model {order.model}")
             model = _load(order.model)
         if model.config.frames != compiled.chunks.frames:
             compiled = compile_scenario(scenario, given, chunk_frames=model.config.frames)
-        tell(f"generating {compiled.frames} frames in {len(compiled.chunks)} chunks")
+        _check_speaks(compiled, model, scenario)
+        step(f"generating {compiled.frames} frames in {len(compiled.chunks)} chunks")
         generate_s, commands = _generate(compiled, model, order, output, _metadata(scenario), progress)
         if picture is not None:
-            tell(f"drawing {picture}")
-            _draw(output, picture, tell)
+            step(f"drawing {picture}")
+            _draw(output, picture, note)
         yield _made(compiled, order, output, picture, _name(scenario), generate_s, commands, began)
         began = time.monotonic()
+
+
+def _check_speaks(compiled: CompiledScenario, model: Model, scenario: Scenario) -> None:
+    """Raises GridMismatch where the scenario's grid or clock is not the model's."""
+    config, name = model.config, name_of(scenario)
+    if compiled.grid != config.grid:
+        got, want = (f"{g.shape} voxels of {g.voxel_m} m from {g.origin_m}" for g in (compiled.grid, config.grid))
+        raise GridMismatch(f"{name}: grid: {got} are not what model {config.name} speaks, {want}; remove grid")
+    if abs(compiled.dt_s - config.dt_s) > 1e-6:
+        raise GridMismatch(
+            f"{name}: dt_s: frames {compiled.dt_s:g} s apart are not what model {config.name} speaks, "
+            f"{config.dt_s:g} s; change dt_s, or the scene it comes from"
+        )
 
 
 def _places(order: SceneOrder, scenarios: list[Scenario]) -> list[tuple[Path, Path | None]]:
@@ -114,6 +130,8 @@ def _places(order: SceneOrder, scenarios: list[Scenario]) -> list[tuple[Path, Pa
         picture = order.picture or (output.with_suffix(".png") if order.render else None)
         if order.picture and suffix:
             picture = order.picture.with_name(f"{order.picture.stem}{_as_file_name(suffix)}{order.picture.suffix}")
+        if output.suffix not in SCENE_SUFFIXES:
+            raise SceneError(f"{output}: a scene's name ends in .h5; a picture's name goes to --picture")
         check_destination(output)
         if picture is not None:
             check_picture(picture)
@@ -146,7 +164,7 @@ def _name(scenario: Scenario) -> str:
         return told.strip()
     stem = scenario.source.stem.replace("_", " ") if scenario.source else "scene"
     route = f", route {scenario.route.id}" if scenario.route and scenario.route.id else ""
-    return f"{stem[:1].upper()}{stem[1:]}{route}"
+    return f"{stem[:1].upper()}{stem[1:]}{route}".encode("utf-8", "replace").decode()  # names of files may be no text
 
 
 def _metadata(scenario: Scenario) -> dict[str, str]:

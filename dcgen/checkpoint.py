@@ -58,11 +58,15 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    with open(partial, "wb") as file:  # save_file would leave it readable by its owner alone
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:  # save_file would leave it readable by its owner alone
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}); free the disk") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -104,10 +108,13 @@ def load_model(name: str, device: str = "cpu") -> Model:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, this dcgen reads {FORMAT!r}")
     config = read_config(path, metadata)
+    mean, std = (_statistic(path, tensors, part, config.hex_shape.size) for part in ("latent.mean", "latent.std"))
+    least = config.dit.depth * config.dit.width**2 * (4 + config.dit.mlp_ratio)
+    if least > sum(tensor.numel() for tensor in tensors.values()):  # a few digits may ask for any amount of memory
+        raise CheckpointError(f"{path}: field config asks for more weights than the file holds; copy or train it again")
     vae, dit = build(path, config, Vae), build(path, config, Dit)
     load_part(path, "vae.", vae, tensors)
     load_part(path, "dit.", dit, tensors)
-    mean, std = (_statistic(path, tensors, part, config.hex_shape.size) for part in ("latent.mean", "latent.std"))
     if not (std > 0).all():
         raise CheckpointError(f"{path}: field latent.std must be positive; train the model again")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

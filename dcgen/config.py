@@ -45,12 +45,15 @@ class HexShape:
         return planes + c * t * x * y
 
 
+MOST = 2048  # of anything that is counted in a configuration
+
+
 def _check_sizes(part: str, values: dict[str, Any], may_be_zero: tuple[str, ...] = ()) -> None:
     """Raises ValueError, or TypeError for what is no number, unless every size is a whole number of at least 1."""
     for name, value in values.items():
         for size in value if isinstance(value, (tuple, list)) else (value,):
-            if not isinstance(size, int) or size < (0 if name in may_be_zero else 1):
-                raise ValueError(f"{part}.{name} needs whole numbers of at least 1, got {value}")
+            if not isinstance(size, int) or not (0 if name in may_be_zero else 1) <= size <= MOST:
+                raise ValueError(f"{part}.{name} needs whole numbers from 1 to {MOST}, got {value}")
 
 
 @dataclass(frozen=True)

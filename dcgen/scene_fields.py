@@ -35,6 +35,7 @@ PER_AGENT = {
     "speed_mps": ("f4", True),
     "valid": ("?", True),
 }
+MOST_COORDINATE_M = 2e7
 _TEXTS = ("dcgen_version", "model", "model_sha256", "scenario", "created_utc")
 _MAX_DEFLATE_RATIO = 1100  # deflate cannot shrink data further than about 1032 to 1
 
@@ -54,7 +55,7 @@ def check_head(file: h5py.File, path: Path) -> None:
 
 
 def read_grid(file: h5py.File, path: Path) -> GridSpec:
-    group = file.get("grid")
+    group = _own(file, "grid")
     if not isinstance(group, h5py.Group):
         raise SceneError(f"{path}: the group /grid is missing; make the file again")
     numbers = {}
@@ -69,10 +70,16 @@ def read_grid(file: h5py.File, path: Path) -> GridSpec:
         raise SceneError(f"{path}: {fault}; make the file again") from fault
 
 
+def _own(file: h5py.File, place: str) -> object:
+    """What lies at `place` in this very file, else None: a link may lead to another, and h5py would follow it."""
+    names = place.split("/")
+    links = (file.get("/".join(names[: n + 1]), getlink=True) for n in range(len(names)))
+    return file[place] if all(isinstance(link, h5py.HardLink) for link in links) else None
+
+
 def checked_dataset(file: h5py.File, path: Path, place: str, dtype: str, shape: tuple[int | None, ...]) -> h5py.Dataset:
     """The dataset at `place`, after a check of its kind, type, shape (None is any size) and storage."""
-    link = file.get(place, getlink=True)
-    found = file[place] if isinstance(link, h5py.HardLink) else None
+    found = _own(file, place)
     if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
         raise SceneError(f"{path}: the dataset /{place} is missing; make the file again")
     if found.dtype != np.dtype(dtype):
@@ -98,10 +105,14 @@ def check_values(path: Path, fields: dict[str, Any], agents: AgentTracks) -> Non
         ).all(),
         "/frames/time_s does not rise": (np.diff(fields["time_s"]) > 0).all() and np.isfinite(fields["time_s"]).all(),
         "/frames/world_se3_ego holds what is not a pose": _are_poses(fields["world_se3_ego"]),
+        "/frames/world_se3_ego lies off the earth": (np.abs(fields["world_se3_ego"]) < MOST_COORDINATE_M).all(),
         "/conditions/trajectory is not finite": np.isfinite(fields["trajectory"]).all(),
+        "/conditions/layout is not finite": np.isfinite(fields["layout"]).all(),
         "/conditions/command holds commands that do not exist": np.isin(fields["command"], list(Command)).all(),
         "/agents/class_id holds classes that do not exist": (agents.class_id < NUM_CLASSES).all(),
         "/agents/pose is not finite": np.isfinite(agents.pose[agents.valid]).all(),
+        "/agents/z_m is not finite": np.isfinite(agents.z_m[agents.valid]).all(),
+        "/agents/speed_mps is not finite": np.isfinite(agents.speed_mps[agents.valid]).all(),
         "/agents/size_m is not positive": (agents.size_m > 0).all() and np.isfinite(agents.size_m).all(),
     }
     for message, holds in rules.items():

@@ -36,6 +36,9 @@ from dcgen.scene_fields import (
 )
 from dcgen.types import CLASS_NAMES, LAYOUT_CHANNELS, PALETTE, UNKNOWN, AgentTracks, Command, Scene
 
+MOST_BYTES = 4 << 30  # of a scene that is read at once
+MOST_NAME_BYTES = 230  # with what is added to it while it is written, 255
+
 
 class _Sink(io.RawIOBase):
     """The file below HDF5. It keeps the first fault to itself, since HDF5 crashes when a write or close fails."""
@@ -180,6 +183,8 @@ def check_destination(path: Path) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise SceneError(f"{path}: {folder} is not a folder; choose another output")
+    if len(os.fsencode(path.name)) > MOST_NAME_BYTES:
+        raise SceneError(f"{path.name[:40]}...: the name is longer than {MOST_NAME_BYTES} bytes; choose another output")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SceneError(f"{path}: the folder {folder} is not writable; choose another output")
 
@@ -264,10 +269,14 @@ def _read(file: h5py.File, path: Path, start: int, stop: int | None) -> Scene:
         "layout": (len(LAYOUT_CHANNELS), *grid.shape[:2]),
         "known": grid.shape,
     }
-    fields = {
-        name: checked_dataset(file, path, place, dtype, (total, *shapes[name]))[start:stop]
+    stored = {
+        name: checked_dataset(file, path, place, dtype, (total, *shapes[name]))
         for name, (place, dtype) in PER_FRAME.items()
     }
+    size = sum(dataset.nbytes for dataset in stored.values()) // total * (stop - start)
+    if size > MOST_BYTES:
+        raise SceneError(f"{path}: frames {start} to {stop - 1} take {size / 1e9:.0f} GB; read fewer of them at a time")
+    fields = {name: dataset[start:stop] for name, dataset in stored.items()}
     check_names(file["occupancy/labels"], path, "class_names", CLASS_NAMES)
     check_names(file["conditions/layout"], path, "channels", LAYOUT_CHANNELS)
     agents = _read_agents(file, path, total).frames(start, stop)

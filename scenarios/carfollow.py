@@ -33,13 +33,21 @@ class Mover:
     def future(self, time_s: float, dt_s: float) -> Doubles:
         """[K, 3] poses at time_s + LOOK_AHEAD_S; it keeps its last speed beyond the last frame."""
         at = time_s + LOOK_AHEAD_S
-        clock = np.arange(len(self.pose)) * dt_s
-        x, y, yaw = (np.interp(at, clock, column) for column in self.pose.T)
+        near = self._frames_near(time_s, dt_s)
+        clock = near * dt_s
+        x, y, yaw = (np.interp(at, clock, column) for column in self.pose[near].T)
         beyond = np.maximum(at - clock[-1], 0.0) * self.speed_mps[-1]
         return np.stack([x + beyond * np.cos(yaw), y + beyond * np.sin(yaw), yaw], axis=1)
 
     def speed_at(self, time_s: float, dt_s: float) -> float:
-        return float(np.interp(time_s, np.arange(len(self.pose)) * dt_s, self.speed_mps))
+        near = self._frames_near(time_s, dt_s)
+        return float(np.interp(time_s, near * dt_s, self.speed_mps[near]))
+
+    def _frames_near(self, time_s: float, dt_s: float) -> np.ndarray:
+        """The frames from just before time_s to just after the last look ahead, of those there are."""
+        first = min(int(time_s / dt_s), len(self.pose) - 1)
+        ahead = int(LOOK_AHEAD_S[-1] / dt_s) + 3
+        return np.arange(max(0, first - 1), min(first + ahead, len(self.pose)))
 
 
 @dataclass
@@ -95,9 +103,9 @@ def simulate_drivers(drivers: list[Driver], movers: list[Mover], dt_s: float, fr
 
 def _advance(drivers: list[Driver], movers: list[Mover], time_s: float, step_s: float, dt_s: float) -> None:
     """One step of everybody at once, from what all see at its beginning."""
-    poses = [driver.future() for driver in drivers] + [mover.future(time_s, dt_s) for mover in movers]
     if not drivers:
         return
+    poses = [driver.future() for driver in drivers] + [mover.future(time_s, dt_s) for mover in movers]
     future = np.stack(poses)  # [A, K, 3]
     speeds = np.array([d.speed_mps for d in drivers] + [m.speed_at(time_s, dt_s) for m in movers])
     sizes = np.array([d.size_m[:2] for d in drivers] + [m.size_m[:2] for m in movers])

@@ -30,6 +30,10 @@ __all__ = ["Chunks", "CompiledScenario", "anchor_of", "chunk_conditions", "comma
 CHUNK_FRAMES = 8
 OVERLAP = 2
 AROUND_M = 30.0  # of road drawn beyond the grid
+MAX_FRAMES = 100_000
+MAX_DRAWN_M2 = 10e6  # 250 million cells
+MAX_AGENT_FRAMES = 2_000_000  # of everybody together: 70 MB of poses
+MAX_DRIVER_FRAMES = 50_000  # of those that follow lanes: about a minute of work
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def compile_scenario(
             f"{name_of(scenario)}: {scenario.needs_scene}: needs a finished scene; add `scene: FILE.h5` or pass --edit"
         )
     dt_s, frames = _clock(scenario, scene)
+    _check_effort(scenario, frames)
     starts = chunk_starts(frames, chunk_frames, overlap)
     padded = starts[-1] + chunk_frames
     spec = route_spec(scenario)
@@ -122,7 +127,7 @@ def compile_scenario(
     road_map = read_map(path) if path else None
     plan = plan_ego(scenario, road_map, spec, scene, padded, dt_s)
     grid = scenario.grid.spec() if scenario.grid else scene.grid if scene else scenario.grid_spec
-    raster = rasterise(plan.road_map, bounds_m=_around(plan.world_se3_ego, grid)) if plan.road_map else None
+    raster = _drawn(plan.road_map, _around(plan.world_se3_ego, grid), name_of(scenario)) if plan.road_map else None
     if scenario.trajectory is not None and road_map is not None and raster is not None:
         plan = replace(plan, world_se3_ego=_on_ground(plan.world_se3_ego, raster))
     agents, given = cast_of(scenario, scene, plan, frames, padded, dt_s)
@@ -163,6 +168,39 @@ def _clock(scenario: Scenario, scene: Scene | None) -> tuple[float, int]:
             )
         frames = min(frames, logged) if "frames" in said else logged
     return dt_s, frames
+
+
+def _check_effort(scenario: Scenario, frames: int) -> None:
+    """Raises ScenarioError for more frames or agents than a machine can hold."""
+    name, traffic, edit = name_of(scenario), scenario.traffic, scenario.edit
+    if frames > MAX_FRAMES:
+        raise ScenarioError(f"{name}: frames: {frames} are too many, at most {MAX_FRAMES}; make it in several scenes")
+    listed = (*scenario.agents, *(edit.add if edit else ()))
+    driving = sum(agent.follow is not None for agent in listed)
+    everybody = len(listed)
+    if traffic is not None:
+        driving += traffic.vehicles + traffic.bicycles
+        everybody += traffic.vehicles + traffic.bicycles + traffic.pedestrians + traffic.parked
+    for what, count, most in (
+        ("agents", everybody, MAX_AGENT_FRAMES // frames),
+        ("agents that follow lanes", driving, MAX_DRIVER_FRAMES // frames),
+    ):
+        if count > most:
+            raise ScenarioError(
+                f"{name}: agents and traffic: {count} {what} over {frames} frames are too many, at most {most}; "
+                "ask for fewer of them or for fewer frames"
+            )
+
+
+def _drawn(road_map: RoadMap, bounds_m: tuple[float, float, float, float], name: str) -> RoadRaster:
+    """The roads around the ego's way. Raises ScenarioError where that is too large to be drawn."""
+    x, y = bounds_m[2] - bounds_m[0], bounds_m[3] - bounds_m[1]
+    if not x * y < MAX_DRAWN_M2:
+        raise ScenarioError(
+            f"{name}: frames: the ego's way and the grid around it span {x:.0f} x {y:.0f} m, too much to be drawn; "
+            "ask for fewer frames, a lower speed or a smaller grid"
+        )
+    return rasterise(road_map, bounds_m=bounds_m)
 
 
 def _around(world_se3_ego: Doubles, grid: GridSpec) -> tuple[float, float, float, float]:

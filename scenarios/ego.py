@@ -22,6 +22,7 @@ from scenarios.trajectory import LoggedTrajectory
 USUAL_MPS = 6.0  # to guess how far a scene goes before it is driven
 TURN_MPS = 5.0
 BEHIND_M = 40.0  # of the road that led to the start, drawn as if driven
+FASTEST_MPS = 150.0
 BLEND_S = 2.0  # a continued drive finds the middle of its lane within this time
 
 
@@ -162,6 +163,7 @@ def logged_frames(scenario: Scenario, dt_s: float) -> int:
 
 def _as_logged(scenario: Scenario, road_map: RoadMap | None, frames: int, dt_s: float) -> EgoPlan:
     logged = _logged(scenario, dt_s)
+    _check_pace(logged, f"{name_of(scenario)}: trajectory")
     at = np.arange(min(frames, logged_frames(scenario, dt_s))) * dt_s + logged.time_s[0]
     unwrapped = np.unwrap(logged.pose[:, 2])
     columns = (logged.pose[:, 0], logged.pose[:, 1], unwrapped, logged.z_m)
@@ -170,6 +172,17 @@ def _as_logged(scenario: Scenario, road_map: RoadMap | None, frames: int, dt_s: 
     if road_map is not None:
         _check_on_map(LaneGraph(road_map), poses, f"{name_of(scenario)}: trajectory")
     return EgoPlan(poses, speeds(poses, dt_s), _path(poses), road_map)
+
+
+def _check_pace(logged: LoggedTrajectory, place: str) -> None:
+    """Raises ScenarioError where the ego leaps: coordinates or times in other units, or a glitch of the sensor."""
+    pace = np.linalg.norm(np.diff(logged.pose[:, :2], axis=0), axis=1) / np.diff(logged.time_s)
+    first = int(np.argmax(pace))
+    if pace[first] > FASTEST_MPS:
+        raise ScenarioError(
+            f"{place}: goes {pace[first]:.0f} m/s from pose {first} to pose {first + 1}, more than {FASTEST_MPS:.0f}; "
+            "give metres and seconds, and leave broken poses out"
+        )
 
 
 def _check_on_map(graph: LaneGraph, poses: Doubles, place: str) -> None:

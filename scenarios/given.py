@@ -5,6 +5,7 @@ T frame, X/Y/Z voxel axes. Scenes are ego-centred; a chunk's grid stands still i
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from dcgen.types import (
     Scene,
     Semantics,
 )
+from scenarios.reading import read_file
 
 AGENT_HEIGHT_SLACK_M = 0.8  # a voxel is kept as part of an agent when its centre lies this far above it
 
@@ -110,13 +112,11 @@ def read_mask(path: Path, scene: Scene, source: str) -> NDArray[np.bool_]:
     """A mask [T, X, Y, Z] from a .npy file of bool or uint8, in the scene's own frames."""
     want = scene.labels.shape
     place = f"{source}: inpaint.mask: {path}"
+    wanted = f"a .npy file of a bool array of shape {want}"
+    raw = read_file(path, int(np.prod(want)) + 4096, wanted)
     try:
-        if path.stat().st_size > int(np.prod(want)) * 8 + 4096:
-            raise ScenarioError(f"{place}: is too large; save a bool array of shape {want}")
-        mask = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise ScenarioError(f"{place}: cannot be read ({error.strerror or error}); check the path") from None
-    except (ValueError, EOFError, SyntaxError):
+        mask = np.load(io.BytesIO(raw), allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError):
         raise ScenarioError(f"{place}: is no .npy array; save it with numpy.save") from None
     if not isinstance(mask, np.ndarray) or mask.shape != want or mask.dtype not in (np.bool_, np.uint8):
         shape = getattr(mask, "shape", "none")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dcgen.errors import ScenarioError
+from scenarios.reading import read_head
 from scenarios.routes import read_routes, select_routes
 from scenarios.schema import Scenario, make_scenario
 from scenarios.sources import library_maps, library_scenarios
@@ -24,19 +25,13 @@ _MAGIC = {
     b"\x1f\x8b": "compressed; unpack it first",
     b"\x89PNG": "a picture",
 }
+_COLUMN = re.compile(r"[\w .()/-]*")
 
 
 def kind_of(path: Path) -> Kind:
     """What a file is, by its content. Raises ScenarioError for what can be none of the four."""
-    try:
-        if path.is_dir():
-            raise ScenarioError(f"{path}: is a folder; pass a scenario, route, map or trajectory file")
-        with open(path, "rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError as error:
-        known = ", ".join(library_scenarios()) or "none"
-        reason = error.strerror or error
-        raise ScenarioError(f"{path}: cannot be read ({reason}); check the path (library scenarios: {known})") from None
+    known = ", ".join(library_scenarios()) or "none"
+    head = read_head(path, HEAD_BYTES, f"a scenario, route, map or trajectory file, or a library scenario ({known})")
     for magic, meaning in _MAGIC.items():
         if head.startswith(magic):
             raise ScenarioError(f"{path}: is {meaning}; pass a scenario, route, map or trajectory file")
@@ -51,9 +46,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def _kind_of_xml(path: Path, text: str) -> Kind:
-    bare = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[.*?\])?\s*>", "", text, flags=re.DOTALL)
-    found = re.match(r"\s*<\s*(?:\w+:)?(\w+)", bare)
-    root = found.group(1) if found else ""
+    root = _root_of(path, text)
     if root.lower() == "opendrive":
         return "map"
     if root in ("routes", "route"):
@@ -62,13 +55,31 @@ def _kind_of_xml(path: Path, text: str) -> Kind:
     raise ScenarioError(f"{path}: XML with {shown} at its root; dcgen reads <routes> and <OpenDRIVE>")
 
 
+def _root_of(path: Path, text: str) -> str:
+    """The name of the first element after declarations and comments, "" where none is in sight."""
+    at = 0
+    while True:
+        at = len(text) - len(text[at:].lstrip())
+        closing = next((end for start, end in (("<?", "?>"), ("<!--", "-->")) if text.startswith(start, at)), None)
+        if closing is None:
+            break
+        at = text.find(closing, at)
+        if at < 0:
+            return ""
+        at += len(closing)
+    if text.startswith("<!DOCTYPE", at):
+        raise ScenarioError(f"{path}: holds a DTD, which may hide XML entities; remove it")
+    found = re.compile(r"<\s*(?:\w+:)?(\w+)").match(text, at)
+    return found.group(1) if found else ""
+
+
 def _is_table(text: str) -> bool:
     """Whether the first lines are numbers in columns, with or without a header of CSV names."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")][:2]
     if not lines:
         return False
     names = [name.strip().strip('"').lower() for name in lines[0].split(",")]
-    if len(names) >= 4 and {"x", "x_m", "pos_x"} & set(names):
+    if len(names) >= 4 and {"x", "x_m", "pos_x"} & set(names) and all(map(_COLUMN.fullmatch, names)):
         return True
     fields = re.split(r"[,\s]+", lines[0].strip(","))
     return len(fields) >= 4 and all(_is_number(field) for field in fields)

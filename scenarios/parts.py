@@ -217,6 +217,7 @@ class Continue(Part):
     given_frames: Annotated[int, Field(ge=1, le=64)] = 2
 
 
+MOST_VOXELS = 16_000_000
 Cells = Annotated[int, Field(ge=1, le=1024)]
 
 
@@ -226,6 +227,13 @@ class Grid(Part):
     shape: tuple[Cells, Cells, Cells]
     voxel_m: tuple[Size, Size, Size]
     origin_m: tuple[Metres, Metres, Metres]
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> Grid:
+        voxels = self.shape[0] * self.shape[1] * self.shape[2]
+        if voxels > MOST_VOXELS:
+            raise ValueError(f"{voxels} voxels are more than the {MOST_VOXELS} that dcgen can hold; take fewer")
+        return self
 
     def spec(self) -> GridSpec:
         return GridSpec(self.shape, self.voxel_m, self.origin_m)

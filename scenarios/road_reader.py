@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 STEP_M, CURVE_STEP_M = 1.0, 0.5
 URBAN_MPS = 50 / 3.6
 END_M = 1e-3  # stay this far inside a section: carla looks its neighbour up at the very end
+CPU_S, CPU_S_A_MB, MEMORY_BYTES = 15, 2, 2 << 30  # Town04, 3.4 MB, takes 1 s and 0.2 GB
+MOST_COORDINATE_M, MOST_WIDTH_M, MOST_STEP_M = 1e6, 100.0, 100.0
 _KINDS = {"1000001": "traffic_light", "206": "stop", "205": "yield", "274": "speed_limit"}
 
 
@@ -47,6 +49,8 @@ def read_text(text: str, name: str) -> RoadMap:
     if not any(lane.is_driving for lane in lanes.values()):
         raise MapError(f"{name}: has no driving lane; export the road network with its lanes")
     lanes = link_lanes(odr, lanes)
+    for lane in lanes.values():
+        _check_shape(lane, name)
     points = np.concatenate([p[:, :2] for lane in lanes.values() for p in (lane.left_m, lane.right_m)])
     low, high = points.min(axis=0), points.max(axis=0)
     return RoadMap(
@@ -57,6 +61,19 @@ def read_text(text: str, name: str) -> RoadMap:
         tuple(_signal(mark, odr) for mark in landmarks.values()),
         (float(low[0]), float(low[1]), float(high[0]), float(high[1])),
     )
+
+
+def _check_shape(lane: Lane, name: str) -> None:
+    """Raises MapError for what no road looks like: CARLA computes whatever the numbers in the file say."""
+    points = np.concatenate([lane.centre_m, lane.left_m, lane.right_m])
+    step = np.linalg.norm(np.diff(lane.centre_m, axis=0), axis=1)
+    for problem, holds in (
+        (f"lies beyond {MOST_COORDINATE_M / 1000:.0f} km", np.abs(points).max() > MOST_COORDINATE_M),
+        (f"is wider than {MOST_WIDTH_M:.0f} m", lane.width_m.max() > MOST_WIDTH_M),
+        (f"leaps by more than {MOST_STEP_M:.0f} m", step.max(initial=0.0) > MOST_STEP_M),
+    ):
+        if holds or not np.isfinite(points).all():
+            raise MapError(f"{name}: road {lane.road_id}: its lane {lane.lane_id} {problem}; mend or remove the road")
 
 
 def _stations(road: RoadRow, section: SectionRow) -> Doubles:
@@ -242,11 +259,25 @@ def _crosswalks(world: carla.Map, odr: OpenDrive) -> list[Crosswalk]:
     return polygons
 
 
+def _limit_itself(file_bytes: int) -> None:
+    """A hostile file shall not take the machine: past these limits the system ends the process."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    seconds = CPU_S + round(CPU_S_A_MB * file_bytes / 1e6)
+    for what, limit in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
+        _, highest = resource.getrlimit(what)
+        soft = limit if highest == resource.RLIM_INFINITY else min(limit, highest)
+        resource.setrlimit(what, (soft, highest))
+
+
 def main(arguments: list[str]) -> int:
     """Reads IN, writes OUT; a MapError goes to stderr as one line and the exit code is 3."""
     from scenarios.road_cache import save_map
 
     source, target = (Path(argument) for argument in arguments)
+    _limit_itself(source.stat().st_size)
     try:
         save_map(read_text(source.read_text(encoding="utf-8"), source.stem), target)
     except MapError as error:

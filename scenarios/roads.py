@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,12 +17,13 @@ from pathlib import Path
 
 from dcgen.errors import MapError
 from scenarios.opendrive import parse_opendrive
+from scenarios.reading import read_file
 from scenarios.road_cache import load_map, save_map
 from scenarios.roadmap import RoadMap
 
 READER_VERSION = 3
 MAX_BYTES = 100_000_000
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0  # the reader itself is given less time of the processor
 
 
 def read_map(path: Path) -> RoadMap:
@@ -49,15 +51,7 @@ def cache_folder() -> Path:
 
 def _checked_text(path: Path) -> tuple[bytes, str]:
     name = path.name
-    try:
-        size = path.stat().st_size
-        if path.is_dir():
-            raise MapError(f"{path}: is a folder; pass an OpenDRIVE .xodr file")
-        if size > MAX_BYTES:
-            raise MapError(f"{name}: {size / 1e6:.0f} MB; at most {MAX_BYTES // 10**6} MB, cut the map down")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise MapError(f"{path}: cannot be read ({error.strerror}); pass an OpenDRIVE .xodr file") from None
+    raw = read_file(path, MAX_BYTES, "an OpenDRIVE .xodr file", MapError)
     if not raw.strip():
         raise MapError(f"{name}: is empty; export the OpenDRIVE file again")
     try:
@@ -101,11 +95,15 @@ def _read_in_subprocess(raw: bytes, name: str) -> RoadMap:
 
 def _reason(code: int, stderr: bytes) -> str:
     lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    if -code in (getattr(signal, "SIGXCPU", None), getattr(signal, "SIGKILL", None)):
+        return "takes CARLA's reader too much time or memory; cut the map down or mend it"
     for line in lines:
         if line.startswith("MapError: "):
             return line.removeprefix("MapError: ").removeprefix("map.xodr: ").removeprefix("map: ")[:300]
     if any("No module named 'carla'" in line for line in lines):
         return "reading OpenDRIVE needs the carla package; pip install carla==0.9.16"
+    if any(line.startswith("MemoryError") or "bad_alloc" in line for line in lines):
+        return "takes CARLA's reader too much memory; cut the map down or mend it"
     if code < 0:
         return f"crashes CARLA's reader (signal {-code}); export the OpenDRIVE file again"
     last = lines[-1][:200] if lines else "no message"

@@ -20,6 +20,7 @@ from defusedxml import DefusedXmlException
 from dcgen.errors import ScenarioError
 from dcgen.types import Doubles
 from scenarios.frames import carla_points_to_world, carla_to_world, carla_yaw_to_world
+from scenarios.reading import read_file
 from scenarios.trajectory import LoggedTrajectory, read_trajectory
 
 __all__ = ["LoggedTrajectory", "RouteSpec", "ScenarioTrigger", "read_routes", "read_trajectory", "select_routes"]
@@ -27,6 +28,7 @@ __all__ = ["LoggedTrajectory", "RouteSpec", "ScenarioTrigger", "read_routes", "r
 MAX_BYTES = 50_000_000
 MAX_COORDINATE_M = 1e6
 SHORTEST_ROUTE_M = 0.5
+MOST_WAYPOINTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -106,16 +108,7 @@ def _index_of(routes: Sequence[RouteSpec], wanted: str, flag: str) -> int:
 
 
 def _parse(path: Path) -> Element:
-    try:
-        if path.is_dir():
-            raise ScenarioError(f"{path}: is a folder; pass a route file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ScenarioError(
-                f"{path.name}: larger than {MAX_BYTES // 10**6} MB; split the routes over several files"
-            )
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ScenarioError(f"{path}: cannot be read ({error.strerror}); pass a route file") from None
+    raw = read_file(path, MAX_BYTES, "a route file")
     if not raw.strip():
         raise ScenarioError(f"{path.name}: is empty; pass a CARLA route file")
     try:
@@ -139,6 +132,8 @@ def _route(node: Element, place: str, source: str) -> RouteSpec:
     points = node.findall("waypoints/position") or node.findall("waypoint")
     if len(points) < 2:
         raise ScenarioError(f"{place}: a route needs at least 2 waypoints, got {len(points)}; add the missing ones")
+    if len(points) > MOST_WAYPOINTS:
+        raise ScenarioError(f"{place}: {len(points)} waypoints, at most {MOST_WAYPOINTS}; split the route")
     keypoints = np.array([_point(p, f"{place}: waypoint[{i}]") for i, p in enumerate(points)])
     length = float(np.linalg.norm(np.diff(keypoints[:, :2], axis=0), axis=1).sum())
     if length < SHORTEST_ROUTE_M:

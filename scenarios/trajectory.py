@@ -11,8 +11,9 @@ import numpy as np
 
 from dcgen.errors import ScenarioError
 from dcgen.types import Doubles, wrap_angle
+from scenarios.reading import read_file
 
-MAX_BYTES = 200_000_000
+MAX_BYTES = 20_000_000
 MAX_COORDINATE_M = 1e7  # poses may be in UTM
 _COLUMNS = {
     "t": ("t", "time", "time_s", "timestamp", "t_s"),
@@ -58,14 +59,9 @@ def read_trajectory(path: Path, frame: Literal["world", "carla"] = "world", dt_s
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, fields) of the lines that hold something."""
+    raw = read_file(path, MAX_BYTES, "poses.txt or a CSV file")
     try:
-        if path.is_dir():
-            raise ScenarioError(f"{path}: is a folder; pass poses.txt or a CSV file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ScenarioError(f"{path.name}: larger than {MAX_BYTES // 10**6} MB; cut the trajectory down")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ScenarioError(f"{path}: cannot be read ({error.strerror}); pass poses.txt or a CSV file") from None
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{path.name}: byte {error.start} is not text; pass poses.txt or a CSV file") from None
     rows = []

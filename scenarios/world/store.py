@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dcgen.errors import WorldError
+from dcgen.errors import MapError, WorldError
 from dcgen.types import AgentTracks
 from scenarios.layout import RoadRaster, rasterise
 from scenarios.road_cache import load_map, save_map
@@ -21,6 +22,7 @@ from scenarios.world.town import build_town
 from scenarios.world.traffic import TrafficLog, load_traffic, save_traffic, simulate
 
 TRAFFIC_S = 300.0
+MOST_M2 = 4e6  # 100 million cells, 2 GB
 _PARKED = ("id", "class_id", "size_m", "pose", "z_m", "speed_mps", "valid")
 
 
@@ -44,11 +46,27 @@ class World:
 def build_world(map_path: Path, out_dir: Path, seed: int = 0, traffic_seconds: float = TRAFFIC_S) -> World:
     """Build a world from an OpenDRIVE map and keep it in out_dir. Raises MapError, WorldError, MissingExtra."""
     road_map = read_map(Path(map_path))
+    x0, y0, x1, y1 = road_map.bounds_m
+    if (x1 - x0) * (y1 - y0) > MOST_M2:
+        raise MapError(
+            f"{map_path}: spans {x1 - x0:.0f} x {y1 - y0:.0f} m, a town at most {MOST_M2 / 1e6:g} km2; cut the map down"
+        )
+    _make_folder(out_dir)
     raster = rasterise(road_map)
     traffic = simulate(Path(map_path), seed, traffic_seconds)
     world = assemble_world(road_map, raster, traffic, seed)
     save_world(world, out_dir)
     return world
+
+
+def _make_folder(folder: Path) -> None:
+    """Raises WorldError where nothing can be kept: better before minutes of simulation than after."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise WorldError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
 def assemble_world(road_map: RoadMap, raster: RoadRaster, traffic: TrafficLog, seed: int) -> World:
@@ -63,8 +81,8 @@ def assemble_world(road_map: RoadMap, raster: RoadRaster, traffic: TrafficLog, s
 def save_world(world: World, folder: Path) -> None:
     """Write the world's files, each whole or not at all; world.npz, which marks it complete, last."""
     folder = Path(folder)
+    _make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "world.npz").unlink(missing_ok=True)
         save_map(world.road_map, folder / "roads.npz")
     except OSError as error:

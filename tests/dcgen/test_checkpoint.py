@@ -212,6 +212,7 @@ def test_writing_replaces_whole_files_only(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr("dcgen.checkpoint.os.replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(CheckpointError, match="disk full"):
         write_tensors(path, {"x": torch.zeros(3)}, {"step": "2"})
+    assert [one.name for one in path.parent.iterdir()] == ["a.safetensors"]
     assert load_file(path)["x"].tolist() == [0, 1, 2] and read_tensors(path)[1] == {"step": "1"}
