@@ -30,8 +30,13 @@ def sample_time(batch: int, generator: torch.Generator, device: torch.device) ->
 
 
 def flow_loss(
-    field: Velocity, data: Float[Tensor, "B D"], noise: Float[Tensor, "B D"], time: Float[Tensor, " B"]
+    field: Velocity,
+    data: Float[Tensor, "B D"],
+    noise: Float[Tensor, "B D"],
+    time: Float[Tensor, " B"],
+    weights: Float[Tensor, "B D"] | None = None,
 ) -> Float[Tensor, " B"]:
-    """Mean squared error of the velocity, chunk by chunk."""
+    """Mean squared error of the velocity, chunk by chunk; latents count by their weights where these are given."""
     point, velocity = interpolate(data, noise, time)
-    return (field(point, time).float() - velocity).square().mean(dim=1)
+    error = (field(point, time).float() - velocity).square()
+    return error.mean(dim=1) if weights is None else (error * weights).mean(dim=1)
