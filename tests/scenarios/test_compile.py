@@ -279,7 +279,7 @@ def test_inpainting_opens_the_box_and_nothing_else(recorded: Scene, tmp_path: Pa
     assert opened.sum() == pytest.approx(mask[4].sum(), rel=0.1)
     np.save(tmp_path / "m.npy", mask[:, :3])
     for bad, why in (("m.npy", "needs a bool array of shape"), ("gone.npy", "cannot be read")):
-        with pytest.raises(ScenarioError, match=f"inpaint.mask: .*{why}"):
+        with pytest.raises(ScenarioError, match=why):
             compiled(recorded, tmp_path, inpaint={"mask": bad})
     (tmp_path / "junk.npy").write_bytes(b"junk")
     with pytest.raises(ScenarioError, match="is no"):
