@@ -28,8 +28,8 @@ Progress = Callable[[int], None]  # called with the steps done since the last ca
 class Sampling:
     """How the velocity field is integrated. guidance 1 uses the condition as it is; shift > 1 dwells on the noise."""
 
-    steps: int = 20
-    guidance: float = 1.5
+    steps: int = 12
+    guidance: float = 2.0
     sampler: str = "euler"
     shift: float = 1.0
 
