@@ -290,8 +290,9 @@ def main() -> NoReturn:
 
 
 def _say(fault: str, code: int = USAGE_FAULT) -> int:
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(fault.split()))  # a file may talk to the terminal
-    print(f"error: {line}", file=sys.stderr)
+    from dcgen.export.plain import plain  # what a file holds may talk to the terminal
+
+    print(f"error: {plain(fault, 1500)}", file=sys.stderr)
     return code
 
 

@@ -23,6 +23,7 @@ from dcgen.vae.model import Vae
 
 FORMAT = "dcgen-model 1"
 WEIGHTS = "model.safetensors"
+DIGEST = "tensors_sha256"
 Part = TypeVar("Part", bound=torch.nn.Module)
 
 
@@ -57,7 +58,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Writes a safetensors file beside its place and renames it, so that a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = save(plain, {**metadata, DIGEST: _digest(plain)})
     try:
         with open(partial, "wb") as file:  # save_file would leave it readable by its owner alone
             file.write(data)
@@ -76,10 +78,23 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            return tensors, file.metadata() or {}
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: not a whole safetensors file ({reason}); copy or train it again") from error
+    if metadata.pop(DIGEST, None) not in (None, _digest(tensors)):
+        raise CheckpointError(f"{path}: its numbers are not those that were written; copy or train it again")
+    return tensors, metadata
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """Of all names, types, shapes and numbers: safetensors itself does not notice a changed byte."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
@@ -125,7 +140,7 @@ def read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
     """The sizes that lie beside the weights. Raises CheckpointError."""
     try:
         return ModelConfig.from_dict(json.loads(metadata["config"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: field config does not describe a model ({error})") from error
 
 

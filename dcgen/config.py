@@ -45,15 +45,15 @@ class HexShape:
         return planes + c * t * x * y
 
 
-MOST = 2048  # of anything that is counted in a configuration
+MOST = 2048  # of anything that is counted in a configuration: a file shall not ask for any amount of memory
 
 
-def _check_sizes(part: str, values: dict[str, Any], may_be_zero: tuple[str, ...] = ()) -> None:
-    """Raises ValueError, or TypeError for what is no number, unless every size is a whole number of at least 1."""
+def _check_sizes(part: str, values: dict[str, Any], may_be_zero: tuple[str, ...] = (), most: int = MOST) -> None:
+    """Raises ValueError unless every size is a whole number from 1 (or 0 for some) to most."""
     for name, value in values.items():
         for size in value if isinstance(value, (tuple, list)) else (value,):
-            if not isinstance(size, int) or not (0 if name in may_be_zero else 1) <= size <= MOST:
-                raise ValueError(f"{part}.{name} needs whole numbers from 1 to {MOST}, got {value}")
+            if not isinstance(size, int) or not (0 if name in may_be_zero else 1) <= size <= most:
+                raise ValueError(f"{part}.{name} needs whole numbers from 1 to {most}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class VaeConfig:
 
     def __post_init__(self) -> None:
         sizes = {name: value for name, value in asdict(self).items() if name != "static_once"}
-        _check_sizes("vae", sizes, may_be_zero=("volume_channels",))
+        _check_sizes("vae", sizes, may_be_zero=("volume_channels",), most=512)
         if len(self.widths) != 2 or self.widths[-1] % self.heads:
             raise ValueError(f"vae.widths needs two sizes, the last divisible by {self.heads} heads, got {self.widths}")
         if self.volume_stride % self.stride:
@@ -117,7 +117,13 @@ class ModelConfig:
     agent_channels: int = len(AGENT_CHANNELS)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isprintable() or len(self.name) > 100:
+            raise ValueError("model: name needs one short line of text")
+        if not isinstance(self.anchored, bool) or not isinstance(self.vae.static_once, bool):
+            raise ValueError(f"model {self.name}: anchored and vae.static_once need true or false")
         _check_sizes(f"model {self.name}", {"frames": self.frames, "grid": self.grid.shape})
+        channels = {"static_channels": self.static_channels, "agent_channels": self.agent_channels}
+        _check_sizes(f"model {self.name}", channels, most=64)
         if not 0 < self.dt_s < math.inf:
             raise ValueError(f"model {self.name}: dt_s needs a positive number of seconds, got {self.dt_s}")
         vae, dit = self.vae, self.dit

@@ -110,6 +110,7 @@ def check_values(path: Path, fields: dict[str, Any], agents: AgentTracks) -> Non
         "/conditions/layout is not finite": np.isfinite(fields["layout"]).all(),
         "/conditions/command holds commands that do not exist": np.isin(fields["command"], list(Command)).all(),
         "/agents/class_id holds classes that do not exist": (agents.class_id < NUM_CLASSES).all(),
+        "/agents/id holds an id twice": len(np.unique(agents.id)) == len(agents.id),
         "/agents/pose is not finite": np.isfinite(agents.pose[agents.valid]).all(),
         "/agents/z_m is not finite": np.isfinite(agents.z_m[agents.valid]).all(),
         "/agents/speed_mps is not finite": np.isfinite(agents.speed_mps[agents.valid]).all(),

@@ -202,6 +202,8 @@ def load_scene(path: Path | str, start: int = 0, stop: int | None = None) -> Sce
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
+    if path.exists() and not path.is_file():
+        raise SceneError(f"{path}: is a {'folder' if path.is_dir() else 'pipe or a device'}; pass a scene file")
     if not path.is_file():
         raise SceneError(f"{path}: no such file; make one with: dcgen scenario ROUTE -o {path.name}")
     try:

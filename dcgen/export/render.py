@@ -15,6 +15,7 @@ from PIL import Image
 from dcgen.errors import MissingExtra, SceneError
 from dcgen.export.frame import frame_of
 from dcgen.export.picture import Caption, PageSize, compose, three_d
+from dcgen.export.plain import plain
 from dcgen.scene_file import check_destination, load_scene
 from dcgen.types import Scene
 
@@ -74,7 +75,7 @@ def check_picture(output: Path) -> None:
 def _caption(scene: Scene) -> Caption:
     title = scene.metadata.get("name") or scene.metadata.get("title") or "dcgen"
     made_by = f"model {scene.model}   seed {scene.seed}" if scene.model else "recorded"
-    return Caption(title[:48], made_by)
+    return Caption(plain(title, 48) or "dcgen", plain(made_by, 60))
 
 
 @contextmanager

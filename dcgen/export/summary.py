@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from dcgen.export.plain import plain
 from dcgen.scene_file import load_scene
 from dcgen.types import CLASS_NAMES, UNKNOWN, Command, Scene
 
@@ -77,9 +78,10 @@ def _agent(scene: Scene, n: int) -> dict[str, Any]:
 def show(summary: dict[str, Any], console: Console, most_agents: int = 20) -> None:
     """Tables of a summary on a rich console."""
     from rich.table import Table
+    from rich.text import Text
 
     def table(title: str, *columns: str) -> Table:
-        made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        made = Table(title=Text(plain(title, 200)), title_justify="left", title_style="bold", box=None, pad_edge=False)
         for k, column in enumerate(columns):
             made.add_column(column, justify="left" if k == 0 else "right", style=None if k else "cyan", overflow="fold")
         return made
@@ -99,7 +101,7 @@ def show(summary: dict[str, Any], console: Console, most_agents: int = 20) -> No
     head.show_header = False
     head.columns[1].justify = "left"
     for name, value in facts.items():
-        head.add_row(name, value)
+        head.add_row(Text(plain(name, 40)), Text(plain(value, 300)))  # square brackets would be markup
     shares = table("classes", "class", "share of occupied voxels")
     for name, share in sorted(summary["class_shares"].items(), key=lambda pair: -pair[1]):
         shares.add_row(name, f"{share:.2%}")
@@ -111,6 +113,8 @@ def show(summary: dict[str, Any], console: Console, most_agents: int = 20) -> No
         agents.add_row(f"and {len(summary['agents']) - most_agents} more", "", "", "", "")
     arrays = table("datasets", "name", "shape", "type", "bytes on disk")
     for name, entry in summary["datasets"].items():
-        arrays.add_row(name, "x".join(map(str, entry["shape"])), entry["dtype"], f"{entry['stored_bytes']:,}")
+        arrays.add_row(
+            Text(plain(name, 100)), "x".join(map(str, entry["shape"])), entry["dtype"], f"{entry['stored_bytes']:,}"
+        )
     for part in (head, shares, agents, arrays):
         console.print(part, "")
