@@ -113,7 +113,8 @@ def main() -> None:
     args = parser.parse_args()
     clips = cut([load_world(folder) for folder in args.worlds], args.clips, 0)
     unseen = cut([load_world(args.unseen)], 60, 1)
-    print("| variant | mIoU | moving IoU | latent values | parameters | s/step |\n| --- | --- | --- | --- | --- | --- |")
+    print("| variant | mIoU | moving IoU | latent values | parameters | s/step |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for n, (name, config) in enumerate(variants().items()):
         row = run(config, clips[config.anchored], unseen[config.anchored], args.steps, args.batch, args.out / str(n))
         print(f"| {name} | " + " | ".join(row) + " |", flush=True)
