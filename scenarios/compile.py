@@ -174,7 +174,7 @@ def _check_effort(scenario: Scenario, frames: int) -> None:
     """Raises ScenarioError for more frames or agents than a machine can hold."""
     name, traffic, edit = name_of(scenario), scenario.traffic, scenario.edit
     if frames > MAX_FRAMES:
-        raise ScenarioError(f"{name}: frames: {frames} are too many, at most {MAX_FRAMES}; make it in several scenes")
+        raise ScenarioError(f"{name}: frames: {frames} are too many, at most {MAX_FRAMES}; ask for fewer")
     listed = (*scenario.agents, *(edit.add if edit else ()))
     driving = sum(agent.follow is not None for agent in listed)
     everybody = len(listed)

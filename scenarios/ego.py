@@ -180,7 +180,7 @@ def _check_pace(logged: LoggedTrajectory, place: str) -> None:
     first = int(np.argmax(pace))
     if pace[first] > FASTEST_MPS:
         raise ScenarioError(
-            f"{place}: goes {pace[first]:.0f} m/s from pose {first} to pose {first + 1}, more than {FASTEST_MPS:.0f}; "
+            f"{place}: goes {pace[first]:.4g} m/s from pose {first} to pose {first + 1}, more than {FASTEST_MPS:.0f}; "
             "give metres and seconds, and leave broken poses out"
         )
 

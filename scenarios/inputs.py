@@ -51,8 +51,8 @@ def _kind_of_xml(path: Path, text: str) -> Kind:
         return "map"
     if root in ("routes", "route"):
         return "routes"
-    shown = f"<{root[:40]}>" if root else "no element"
-    raise ScenarioError(f"{path}: XML with {shown} at its root; dcgen reads <routes> and <OpenDRIVE>")
+    shown = f"<{root[:40]}> at its root" if root else f"no element in its first {HEAD_BYTES // 1024} kB"
+    raise ScenarioError(f"{path}: XML with {shown}; dcgen reads <routes> and <OpenDRIVE>")
 
 
 def _root_of(path: Path, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -63,11 +64,18 @@ def _map_of_town(scenario: Scenario, town: str) -> Path | None:
     return None
 
 
+@lru_cache(maxsize=2)
+def _routes_of(path: Path, changed_ns: int) -> list[RouteSpec]:
+    """read_routes, once for all the routes that are asked of a file."""
+    return read_routes(path)
+
+
 def route_spec(scenario: Scenario) -> RouteSpec | None:
     """The one route of a route file that a scenario names."""
     if scenario.route is None or scenario.route.file is None:
         return None
-    routes = read_routes(scenario.place(scenario.route.file))
+    path = scenario.place(scenario.route.file)
+    routes = _routes_of(path, path.stat().st_mtime_ns if path.is_file() else 0)
     if scenario.route.id is not None:
         return select_routes(routes, scenario.route.id)[0]
     if len(routes) > 1:

@@ -98,6 +98,7 @@ def _from_matrices(path: Path, rows: list[tuple[int, list[str]]], dt_s: float) -
     matrices = _numbers(path, rows, 12).reshape(-1, 3, 4)
     turn, place = matrices[:, :, :3], matrices[:, :, 3]
     wrong = np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2)) > 0.05
+    wrong |= np.linalg.det(turn) < 0  # a mirror image
     if wrong.any():
         line = rows[int(np.argmax(wrong))][0]
         raise ScenarioError(f"{path.name}: line {line}: its first 3x3 is no rotation; write r11 r12 r13 tx r21 ...")
@@ -151,7 +152,7 @@ def _checked(path: Path, logged: LoggedTrajectory, rows: list[tuple[int, list[st
     if backwards.any():
         line = rows[int(np.argmax(backwards)) + 1][0]
         raise ScenarioError(f"{path.name}: line {line}: its time is not later than the line before; sort the poses")
-    far = np.abs(logged.pose[:, :2]).max(axis=1) > MAX_COORDINATE_M
+    far = np.abs(np.column_stack([logged.pose[:, :2], logged.z_m])).max(axis=1) > MAX_COORDINATE_M
     if far.any():
         line = rows[int(np.argmax(far))][0]
         raise ScenarioError(f"{path.name}: line {line}: lies beyond {MAX_COORDINATE_M:.0e} m; shift the origin")

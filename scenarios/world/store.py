@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from dcgen.errors import MapError, WorldError
 from dcgen.types import AgentTracks
-from scenarios.layout import RoadRaster, rasterise
+from scenarios.layout import MARGIN_M, RoadRaster, rasterise
 from scenarios.road_cache import load_map, save_map
 from scenarios.roadmap import RoadMap
 from scenarios.roads import read_map
@@ -23,6 +24,7 @@ from scenarios.world.traffic import TrafficLog, load_traffic, save_traffic, simu
 
 TRAFFIC_S = 300.0
 MOST_M2 = 4e6  # 100 million cells, 2 GB
+_FILES = ("roads.npz", "tile.npz", "raster.npz", "traffic.npz", "world.npz")
 _PARKED = ("id", "class_id", "size_m", "pose", "z_m", "speed_mps", "valid")
 
 
@@ -47,15 +49,20 @@ def build_world(map_path: Path, out_dir: Path, seed: int = 0, traffic_seconds: f
     """Build a world from an OpenDRIVE map and keep it in out_dir. Raises MapError, WorldError, MissingExtra."""
     road_map = read_map(Path(map_path))
     x0, y0, x1, y1 = road_map.bounds_m
-    if (x1 - x0) * (y1 - y0) > MOST_M2:
+    if (x1 - x0 + 2 * MARGIN_M) * (y1 - y0 + 2 * MARGIN_M) > MOST_M2:
         raise MapError(
             f"{map_path}: spans {x1 - x0:.0f} x {y1 - y0:.0f} m, a town at most {MOST_M2 / 1e6:g} km2; cut the map down"
         )
     _make_folder(out_dir)
-    raster = rasterise(road_map)
-    traffic = simulate(Path(map_path), seed, traffic_seconds)
-    world = assemble_world(road_map, raster, traffic, seed)
-    save_world(world, out_dir)
+    try:
+        raster = rasterise(road_map)
+        traffic = simulate(Path(map_path), seed, traffic_seconds)
+        world = assemble_world(road_map, raster, traffic, seed)
+        save_world(world, out_dir)
+    except BaseException:
+        with suppress(OSError):  # there is something else in it
+            Path(out_dir).rmdir()
+        raise
     return world
 
 
@@ -84,9 +91,17 @@ def save_world(world: World, folder: Path) -> None:
     _make_folder(folder)
     try:
         (folder / "world.npz").unlink(missing_ok=True)
-        save_map(world.road_map, folder / "roads.npz")
-    except OSError as error:
+        _save_parts(world, folder)
+    except BaseException as error:
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise WorldError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
+
+
+def _save_parts(world: World, folder: Path) -> None:
+    save_map(world.road_map, folder / "roads.npz")
     save_tile(world.tile, folder / "tile.npz")
     raster = world.raster
     head = {

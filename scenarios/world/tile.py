@@ -140,6 +140,8 @@ def save_arrays(path: Path, head: dict[str, object], arrays: dict[str, NDArray])
 def load_arrays(path: Path, kind: str, version: int, names: tuple[str, ...]) -> tuple[dict, dict[str, NDArray]]:
     """The JSON head and the named arrays of an .npz that save_arrays wrote. Raises WorldError."""
     try:
+        if path.is_file() and not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
+            raise zipfile.BadZipFile("no archive")
         with np.load(path, allow_pickle=False) as archive:
             head = json.loads(archive["head"].tobytes())
             if not isinstance(head, dict) or head.get("format") != kind or head.get("version") != version:
