@@ -280,7 +280,10 @@ def main() -> NoReturn:
         place = f"{fault.filename}: " if fault.filename else ""
         code = _say(f"{place}{(fault.strerror or str(fault)).lower()}; check the path, its rights and the free space")
     except Exception as fault:
-        if hasattr(fault, "format_message"):  # a wrong use of the command line has one
+        if type(fault).__name__ == "NoArgsIsHelpError":  # click's, where it has one
+            print(fault, file=sys.stderr)
+            code = USAGE_FAULT
+        elif hasattr(fault, "format_message"):  # a wrong use of the command line has one
             code = _say(f"{fault.format_message()} See dcgen --help.")
         elif isinstance(fault, RuntimeError) and "memory" in str(fault):  # how torch says it
             code = _say(OUT_OF_MEMORY)
