@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -55,7 +57,7 @@ def render_scene(
     caption = _caption(scene)
     with three_d(tell) as draw, _whole_file(output) as part:
         pages = (compose(frame_of(scene, index), caption, page, draw) for index in order)
-        step_s = float(np.median(np.diff(scene.time_s))) if frames > 1 else 0.2
+        step_s = float(np.clip(np.median(np.diff(scene.time_s)), 0.02, 10.0)) if frames > 1 else 0.2
         if still:
             next(pages).save(part, format="PNG")
         elif output.suffix.lower() == ".gif":
@@ -108,14 +110,24 @@ def _write_mp4(part: Path, pages: Iterator[Image.Image], step_s: float) -> None:
     except ImportError as fault:
         raise MissingExtra("imageio-ffmpeg", "render", "an .mp4 film") from fault
     first = next(pages)
-    film = imageio_ffmpeg.write_frames(
-        str(part), first.size, fps=1 / step_s, codec="libx264", quality=8, macro_block_size=2
-    )
-    try:
-        film.send(None)
-        for image in chain([first], pages):
-            film.send(np.ascontiguousarray(image))
-    except OSError as fault:  # imageio-ffmpeg puts ffmpeg's whole log into the message
-        raise SceneError(f"{part.parent}: ffmpeg could not write the film; is the disk full?") from fault
-    finally:
-        film.close()
+    width, height = first.size
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error"]
+    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{1 / step_s:g}", "-i", "-"]
+    command += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "10", str(part)]
+    # Its complaints go to a file, so that no full pipe can stop it.
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log) as film:
+        assert film.stdin is not None
+        try:
+            for image in chain([first], pages):
+                film.stdin.write(np.ascontiguousarray(image).data)
+            film.stdin.close()
+        except BrokenPipeError:
+            pass  # it has ended before the last frame; it says why
+        except BaseException:
+            film.kill()
+            raise
+        if film.wait() != 0:
+            log.seek(0)
+            said = log.read().decode("utf-8", "replace").strip().splitlines()
+            reason = said[-1].rsplit("] ", 1)[-1] if said else f"exit code {film.returncode}"
+            raise OSError(f"ffmpeg: {plain(reason, 120)}")
