@@ -103,6 +103,17 @@ def test_eval_and_export_read_nouns_and_scene_files() -> None:
         offenders(room, list(inside), "dcgen", allowed=(*allowed, *inside))
 
 
+def test_shapes_in_signatures_are_checked(pytestconfig: pytest.Config) -> None:
+    *checked, _ = pytestconfig.getoption("jaxtyping_packages").split(",")
+    shaped = {module for module in MODULES if "jaxtyping" in imports(module)}
+    assert shaped and not {module for module in shaped if not within(module, *checked)}, "name them in pyproject.toml"
+    torch = pytest.importorskip("torch")
+    from dcgen.hexplane import patchify
+
+    with pytest.raises(TypeError, match=r"image"):
+        patchify(torch.zeros(2, 3, 4), 2)
+
+
 def closure(*starts: str) -> set[str]:
     """Project modules that are loaded, at import time, by those."""
     seen, todo = set(), list(starts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jaxtyping
 import pytest
 
 
@@ -9,3 +10,9 @@ import pytest
 def no_waiting_for_disks(monkeypatch):
     """Checkpoints are flushed to the disk, which may take seconds; tests that kill a process do so in that process."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Shapes are not checked from outside: for tests of what a module itself refuses."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -169,7 +169,7 @@ def test_rule_books_point_at_the_right_sites():
     assert int((site_table(sparse.indices, sparse.shape) < len(rows)).sum()) == len(rows)
 
 
-def test_wrong_shapes_are_refused():
+def test_wrong_shapes_are_refused(unchecked):
     with pytest.raises(ValueError, match="indices"):
         SparseVolume(torch.zeros(3, 3, dtype=torch.int64), torch.zeros(3, 1), (1, 2, 3, 4))
     with pytest.raises(ValueError, match="features"):

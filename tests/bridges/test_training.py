@@ -1,0 +1,75 @@
+"""Clips that are cut when they are asked for, beside the same clips cut beforehand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bridges.training import LiveClips
+from dcgen.clip_store import FIELDS, LAYOUT_SCALE, ClipStore, write_shard
+from dcgen.types import Clip, GridSpec
+from scenarios.layout import rasterise
+from scenarios.world.clips import iterate_clips, save_world
+from scenarios.world.store import World, assemble_world
+from tests.dcgen.small import CONFIG
+from tests.scenarios.world.conftest import street_map, street_traffic
+
+GRID = GridSpec((32, 40, 8), (0.8, 0.8, 0.8), (-12.8, -16.0, -2.0))
+MODEL = replace(CONFIG, grid=GRID)
+COUNT, SEED = 7, 11
+
+
+@pytest.fixture(scope="module")
+def worlds() -> list[World]:
+    road_map = street_map()
+    return [assemble_world(road_map, rasterise(road_map), street_traffic(), seed) for seed in (5, 6)]
+
+
+@pytest.fixture(scope="module")
+def live(worlds: list[World]) -> LiveClips:
+    return LiveClips(worlds, COUNT, SEED, MODEL)
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_row_depends_on_the_seed_and_its_number_alone(worlds: list[World], live: LiveClips) -> None:
+    whole = live.rows(np.arange(COUNT), FIELDS)
+    order = np.array([4, 0, 6, 4])
+    assert same(live.rows(order, FIELDS), {name: rows[order] for name, rows in whole.items()})
+    longer = LiveClips(worlds, COUNT + 5, SEED, MODEL)
+    for n in (5, 2):  # each by itself, the later first
+        assert same(longer.rows(np.array([n]), FIELDS), {name: rows[n : n + 1] for name, rows in whole.items()})
+    other = LiveClips(worlds, COUNT, SEED + 1, MODEL).rows(np.arange(COUNT), FIELDS)
+    for n in range(COUNT):
+        assert not np.array_equal(whole["labels"][n], other["labels"][n])
+        assert all(not np.array_equal(whole["labels"][n], whole["labels"][m]) for m in range(n))
+
+
+def test_a_field_is_the_same_whatever_is_asked_beside_it(live: LiveClips) -> None:
+    index = np.array([3, 1])
+    whole = live.rows(index, FIELDS)
+    for name in FIELDS:
+        assert same(live.rows(index, [name]), {name: whole[name]})
+
+
+def test_live_clips_are_those_a_shard_would_hold(worlds: list[World], live: LiveClips, tmp_path) -> None:
+    folders = [tmp_path / f"world{n}" for n in range(len(worlds))]
+    for world, folder in zip(worlds, folders, strict=True):
+        save_world(world, folder)
+    source = iterate_clips(folders, SEED, GRID, MODEL.frames, MODEL.dt_s)
+    clips: list[Clip] = [next(source) for _ in range(COUNT)]
+    write_shard(clips[:3], tmp_path / "shard-00000")
+    write_shard(clips[3:], tmp_path / "shard-00001")
+    store = ClipStore.open(tmp_path)
+    assert len(live) == len(store) == COUNT
+    assert live.clip_shape == store.clip_shape == (MODEL.frames, *GRID.shape)
+    index = np.array([6, 0, 3])
+    cut, kept = live.rows(index, FIELDS), store.rows(index, FIELDS)
+    assert cut.keys() == kept.keys() == set(FIELDS)
+    for name in FIELDS:
+        assert cut[name].dtype == kept[name].dtype and cut[name].shape == kept[name].shape, name
+        coarse = 0.5 / LAYOUT_SCALE + 1e-6 if name.startswith("layout") else 0.0  # a shard holds layouts as int8
+        assert np.abs(cut[name].astype(float) - kept[name].astype(float)).max() <= coarse, name
+    assert cut["moving"].any() and cut["layout_agents"].any() and np.ptp(cut["trajectory"]) > 1
