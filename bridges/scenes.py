@@ -131,7 +131,7 @@ def _places(order: SceneOrder, scenarios: list[Scenario]) -> list[tuple[Path, Pa
         if order.picture and suffix:
             picture = order.picture.with_name(f"{order.picture.stem}{_as_file_name(suffix)}{order.picture.suffix}")
         if output.suffix not in SCENE_SUFFIXES:
-            raise SceneError(f"{output}: a scene's name ends in .h5; a picture's name goes to --picture")
+            raise SceneError(f"{output}: a scene's name ends in .h5; pass a picture's to --picture")
         check_destination(output)
         if picture is not None:
             check_picture(picture)

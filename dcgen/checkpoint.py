@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -56,19 +57,21 @@ class Model:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Writes a safetensors file beside its place and renames it, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(plain, {**metadata, DIGEST: _digest(plain)})
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:  # save_file would leave it readable by its owner alone
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}); free the disk") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -121,7 +124,9 @@ def load_model(name: str, device: str = "cpu") -> Model:
     path = model_path(name)
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, this dcgen reads {FORMAT!r}")
+        raise CheckpointError(
+            f"{path}: format is {metadata.get('format')!r}, this dcgen reads {FORMAT!r}; train it again"
+        )
     config = read_config(path, metadata)
     mean, std = (_statistic(path, tensors, part, config.hex_shape.size) for part in ("latent.mean", "latent.std"))
     least = config.dit.depth * config.dit.width**2 * (4 + config.dit.mlp_ratio)
@@ -141,7 +146,9 @@ def read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
     try:
         return ModelConfig.from_dict(json.loads(metadata["config"]))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: field config does not describe a model ({error})") from error
+        raise CheckpointError(
+            f"{path}: field config does not describe a model ({error}); copy or train it again"
+        ) from error
 
 
 def build(path: Path, config: ModelConfig, part: Callable[[ModelConfig], Part]) -> Part:
@@ -150,7 +157,7 @@ def build(path: Path, config: ModelConfig, part: Callable[[ModelConfig], Part]) 
         return part(config)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: field config has sizes that no model has ({reason})") from error
+        raise CheckpointError(f"{path}: field config has sizes that no model has ({reason}); train it again") from error
 
 
 def load_part(path: Path, prefix: str, module: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -161,13 +168,13 @@ def load_part(path: Path, prefix: str, module: torch.nn.Module, tensors: dict[st
     if missing or extra:
         name = (missing or extra)[0]
         raise CheckpointError(
-            f"{path}: field {prefix}{name} is {'missing' if missing else 'unknown'}; the weights are of another model"
+            f"{path}: field {prefix}{name} is {'missing' if missing else 'unknown'}; copy or train the model again"
         )
     for name, tensor in found.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
                 f"{path}: field {prefix}{name} has shape {tuple(tensor.shape)}, "
-                f"this configuration needs {tuple(expected[name].shape)}"
+                f"this configuration needs {tuple(expected[name].shape)}; copy or train the model again"
             )
         _check_numbers(path, f"{prefix}{name}", tensor)
     module.load_state_dict({name: tensor.float() for name, tensor in found.items()})

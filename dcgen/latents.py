@@ -63,7 +63,14 @@ def encode_store(
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.npy" for name in ("latents", "known")}
     if not all(path.exists() for path in paths.values()):
-        _encode_all(vae, store, statistics, paths, seed, progress)
+        partial = {name: path.with_suffix(".partial.npy") for name, path in paths.items()}
+        try:
+            _encode_all(vae, store, statistics, partial, seed, progress)
+            for name, path in partial.items():
+                os.replace(path, paths[name])
+        finally:
+            for path in partial.values():
+                path.unlink(missing_ok=True)
     latents, known = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths.values())
     if latents.shape != (len(store), vae.config.hex_shape.size):
         raise CheckpointError(
@@ -76,11 +83,10 @@ def _encode_all(
     vae: Vae,
     store: ClipSource,
     statistics: tuple[Tensor, Tensor],
-    paths: dict[str, Path],
+    partial: dict[str, Path],
     seed: int,
     progress: Callable[[int], None] | None,
 ) -> None:
-    partial = {name: path.with_suffix(".partial.npy") for name, path in paths.items()}
     shape = (len(store), vae.config.hex_shape.size)
     maps = {name: _empty_map(path, shape) for name, path in partial.items()}
     for index in in_order(store, BATCH):
@@ -94,9 +100,8 @@ def _encode_all(
             maps["known"][index[given]] = _normalised(vae, known[given], statistics)
         if progress:
             progress(len(index))
-    for name, path in partial.items():
-        maps[name].flush()
-        os.replace(path, paths[name])
+    for each in maps.values():
+        each.flush()
 
 
 def _empty_map(path: Path, shape: tuple[int, ...]) -> np.memmap:
@@ -107,7 +112,6 @@ def _empty_map(path: Path, shape: tuple[int, ...]) -> np.memmap:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
-        path.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}); free the disk") from error
     return made
 

@@ -43,7 +43,7 @@ _MAX_DEFLATE_RATIO = 1100  # deflate cannot shrink data further than about 1032 
 def check_head(file: h5py.File, path: Path) -> None:
     attrs = file.attrs
     if _text(attrs.get("format")) != FORMAT:
-        raise SceneError(f"{path}: attribute format is not {FORMAT!r}; this is not a file of dcgen")
+        raise SceneError(f"{path}: attribute format is not {FORMAT!r}; pass a scene that dcgen made")
     version = attrs.get("format_version")
     if not isinstance(version, np.integer) or not 1 <= version <= FORMAT_VERSION:
         raise SceneError(f"{path}: format_version {version} is not known to dcgen {dcgen.__version__}; upgrade dcgen")
@@ -95,7 +95,9 @@ def checked_dataset(file: h5py.File, path: Path, place: str, dtype: str, shape: 
 def check_names(dataset: h5py.Dataset, path: Path, attribute: str, wanted: tuple[str, ...]) -> None:
     found = np.asarray(dataset.attrs.get(attribute, ())).ravel()
     if tuple(_text(name) for name in found) != wanted:
-        raise SceneError(f"{path}: {dataset.name} attribute {attribute} is not {', '.join(wanted)}")
+        raise SceneError(
+            f"{path}: {dataset.name} attribute {attribute} is not {', '.join(wanted)}; make the file again"
+        )
 
 
 def check_values(path: Path, fields: dict[str, Any], agents: AgentTracks) -> None:

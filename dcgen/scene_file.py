@@ -261,7 +261,7 @@ def _read(file: h5py.File, path: Path, start: int, stop: int | None) -> Scene:
     total = len(checked_dataset(file, path, "frames/time_s", "f8", (None,)))
     start, stop, _ = slice(start, stop).indices(total)
     if stop <= start:
-        raise SceneError(f"{path}: has frames 0 to {total - 1}, none of which was asked for")
+        raise SceneError(f"{path}: has frames 0 to {total - 1}, none of which was asked for; choose others")
     shapes = {
         "labels": grid.shape,
         "time_s": (),

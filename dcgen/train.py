@@ -6,7 +6,8 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -196,7 +197,22 @@ class _Log:
         self.latest: dict[str, float] = {}
         self.since = time.monotonic()
         kept = [line for line in self._lines() if line["step"] <= start]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial = self.path.with_suffix(".partial.jsonl")
+        with self._written():
+            try:
+                partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+                partial.replace(self.path)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """Names the run where the disk is full: an OSError of writing names no file."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise DcgenError(f"{self.path}: cannot be written ({reason}); free the disk and resume") from error
 
     def _lines(self) -> list[dict[str, float]]:
         if not self.path.exists():
@@ -219,7 +235,7 @@ class _Log:
         seconds = (time.monotonic() - self.since) / self.steps
         self.latest = {name: round(sum(values) / len(values), 6) for name, values in self.terms.items()}
         line = {"step": step + 1, **self.latest, "rate": config.rate(step), "step_s": round(seconds, 4)}
-        with open(self.path, "a") as file:
+        with self._written(), open(self.path, "a") as file:
             file.write(json.dumps(line) + "\n")
         self.terms, self.steps, self.since = {}, 0, time.monotonic()
 
@@ -229,4 +245,5 @@ class _Log:
 
         lines = self._lines()
         if lines:
-            draw_curves(lines, self.path.with_suffix(".png"))
+            with self._written():
+                draw_curves(lines, self.path.with_suffix(".png"))

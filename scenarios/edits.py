@@ -31,7 +31,7 @@ def edit_agents(scene: Scene, edit: Edit, added: AgentTracks, keyframed: dict[in
         for each in ids:
             if each not in agents.id:
                 known = ", ".join(str(i) for i in agents.id[:12]) or "none"
-                raise ScenarioError(f"{name}: {place}: the scene has no agent {each}; it has {known}")
+                raise ScenarioError(f"{name}: {place}: the scene has no agent {each}; it has {known}; choose one")
     removed, moved = np.isin(agents.id, edit.remove), np.isin(agents.id, list(moves))
     if np.any(removed & moved):
         both = agents.id[removed & moved][0]

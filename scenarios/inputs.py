@@ -52,7 +52,7 @@ def _kind_of_xml(path: Path, text: str) -> Kind:
     if root in ("routes", "route"):
         return "routes"
     shown = f"<{root[:40]}> at its root" if root else f"no element in its first {HEAD_BYTES // 1024} kB"
-    raise ScenarioError(f"{path}: XML with {shown}; dcgen reads <routes> and <OpenDRIVE>")
+    raise ScenarioError(f"{path}: XML with {shown}; pass <routes> or <OpenDRIVE>")
 
 
 def _root_of(path: Path, text: str) -> str:

@@ -88,7 +88,7 @@ class LaneGraph:
             gap = float(self._tree.query(point[:2])[0]) if len(self._points) else float("inf")
             raise ScenarioError(
                 f"{place} (x={point[0]:.1f}, y={point[1]:.1f} in the map's frame) lies {gap:.0f} m from the nearest "
-                f"driving lane, more than {OFF_MAP_M:.0f} m; is this the map of the route's town, and y in its frame?"
+                f"driving lane, more than {OFF_MAP_M:.0f} m; pass its town's map (--map) and y in its frame"
             )
         return sorted(found, key=lambda match: match.cost)[:CANDIDATES]
 

@@ -213,6 +213,8 @@ def _lanes(section: Element, length: float, place: str) -> dict[int, LaneRow]:
     for side in ("left", "center", "right"):
         for node in section.findall(f"{side}/lane"):
             lane_id = _whole(node, "id", place)
+            if lane_id in lanes:  # CARLA would crash on it
+                raise MapError(f"{place}: lane {lane_id} is there twice in a section; renumber the lanes")
             mark, change = _mark(node, length, place)
             limits = [v for v in map(_speed, node.findall("speed")) if v is not None]
             lanes[lane_id] = LaneRow(

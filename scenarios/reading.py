@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dcgen.errors import DcgenError, ScenarioError
@@ -36,3 +39,15 @@ def read_head(path: Path, max_bytes: int, wanted: str, fault: type[DcgenError] =
         raise fault(f"{path}: {reason}; pass {wanted}") from None
     except ValueError:  # NUL in the name
         raise fault(f"{str(path)!r}: is no name of a file; pass {wanted}") from None
+
+
+@contextmanager
+def scratch_folder(purpose: str, fault: type[DcgenError]) -> Iterator[Path]:
+    """A folder that is gone afterwards. Raises fault, naming the purpose, where nothing can be written there."""
+    place = tempfile.gettempdir()
+    try:
+        with tempfile.TemporaryDirectory(prefix="dcgen-", dir=place) as name:
+            yield Path(name)
+    except OSError as error:
+        reason = error.strerror or error
+        raise fault(f"{purpose}: temporary files in {place} fail ({reason}); free the disk or set TMPDIR") from error

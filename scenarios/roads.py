@@ -11,13 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from dcgen.errors import MapError
 from scenarios.opendrive import parse_opendrive
-from scenarios.reading import read_file
+from scenarios.reading import read_file, scratch_folder
 from scenarios.road_cache import load_map, save_map
 from scenarios.roadmap import RoadMap
 
@@ -71,8 +70,8 @@ def _load(kept: Path) -> RoadMap | None:
 
 
 def _read_in_subprocess(raw: bytes, name: str) -> RoadMap:
-    with tempfile.TemporaryDirectory(prefix="dcgen-map-") as folder:
-        source, target = Path(folder) / "map.xodr", Path(folder) / "map.npz"
+    with scratch_folder(name, MapError) as folder:
+        source, target = folder / "map.xodr", folder / "map.npz"
         source.write_bytes(raw)
         home = str(Path(__file__).resolve().parent.parent)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}
@@ -101,10 +100,12 @@ def _reason(code: int, stderr: bytes) -> str:
         if line.startswith("MapError: "):
             return line.removeprefix("MapError: ").removeprefix("map.xodr: ").removeprefix("map: ")[:300]
     if any("No module named 'carla'" in line for line in lines):
-        return "reading OpenDRIVE needs the carla package; pip install carla==0.9.16"
+        return "reading OpenDRIVE needs carla: pip install 'dcgen[carla]'"
     if any(line.startswith("MemoryError") or "bad_alloc" in line for line in lines):
         return "takes CARLA's reader too much memory; cut the map down or mend it"
     if code < 0:
         return f"crashes CARLA's reader (signal {-code}); export the OpenDRIVE file again"
     last = lines[-1][:200] if lines else "no message"
+    if last.startswith("OSError"):
+        return f"CARLA's reader could not write ({last}); free the disk or set TMPDIR"
     return f"CARLA's reader ended on it (exit code {code}: {last}); export the OpenDRIVE file again"

@@ -104,7 +104,8 @@ def _index_of(routes: Sequence[RouteSpec], wanted: str, flag: str) -> int:
         raise ScenarioError(f"{source}route id {wanted} is used {len(found)} times; give each route its own id")
     near = [ids[0]] if len(ids) == 1 else difflib.get_close_matches(wanted, ids, 3, 0.0)
     listed = ", ".join(ids[:12]) + (f" ... {ids[-1]} ({len(ids)} routes)" if len(ids) > 12 else "")
-    raise ScenarioError(f"{source}{flag} {wanted[:40]!r}: no such route; nearest {', '.join(near)}; it has {listed}")
+    found_not = f"{source}{flag} {wanted[:40]!r}: no such route"
+    raise ScenarioError(f"{found_not}; nearest {', '.join(near)}; it has {listed}; choose one")
 
 
 def _parse(path: Path) -> Element:

@@ -176,7 +176,7 @@ def _complaint(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = [field.alias or name for name, field in owner.model_fields.items()]
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
         return f"{place}: unknown key; {hint}"
     if first["type"] == "missing":
         return f"{place}: is missing; add it (see {DOC})"

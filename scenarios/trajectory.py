@@ -130,7 +130,9 @@ def _from_columns(path: Path, rows: list[tuple[int, list[str]]]) -> LoggedTrajec
         missing = [key for key in ("t", "x", "y") if key not in columns]
         if missing or not {"yaw", "yaw_deg"} & columns.keys():
             need = ", ".join(missing or ["yaw"])
-            raise ScenarioError(f"{path.name}: line {rows[0][0]}: lacks the column {need}; columns are t,x,y,yaw")
+            raise ScenarioError(
+                f"{path.name}: line {rows[0][0]}: lacks the column {need}; add it, columns are t,x,y,yaw"
+            )
         rows = rows[1:]
     else:
         if len(head) != 4:

@@ -45,9 +45,9 @@ def parse_yaml(text: str, path: Path) -> dict[str, Any]:
         raise ScenarioError(f"{path}: {where}: {problem}; mend the YAML there") from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         problem = " ".join(str(error).split()).split("; use sys")[0][:200]
-        raise ScenarioError(f"{path}: text: {problem}; this is not a YAML file that can be read") from None
+        raise ScenarioError(f"{path}: text: {problem}; pass a YAML file that can be read") from None
     if not isinstance(data, dict):
-        raise ScenarioError(f"{path}: text: holds no mapping; a scenario is a list of `key: value` lines")
+        raise ScenarioError(f"{path}: text: holds no mapping; write `key: value` lines")
     _check_plain(data, "", path)
     return data
 
@@ -101,7 +101,7 @@ class _Loader(_Base):
         if self.nodes > MAX_NODES:
             raise _Refused(f"line {line}: more than {MAX_NODES} values; put long tracks into a file of their own")
         if self.depth > MAX_DEPTH:
-            raise _Refused(f"line {line}: nested deeper than {MAX_DEPTH} levels; a scenario needs no more than six")
+            raise _Refused(f"line {line}: nested deeper than {MAX_DEPTH} levels; keep to six")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -110,7 +110,7 @@ class _Loader(_Base):
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _Refused(f"line {key.start_mark.line + 1}: a key must be plain text")
+                raise _Refused(f"line {key.start_mark.line + 1}: a key must be plain text; write it so")
             if key.value in seen:
                 raise _Refused(f"line {key.start_mark.line + 1}: key {key.value!r} is given twice; keep one")
             seen.add(key.value)

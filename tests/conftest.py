@@ -1,12 +1,17 @@
-"""Where the tests find real maps and routes, and a scene in which every axis differs."""
+"""Where the tests find real maps and routes, a scene in which every axis differs, and a command line to call."""
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import cli
+from dcgen.scene_file import save_scene
 from dcgen.types import (
     LAYOUT_CHANNELS,
     UNKNOWN,
@@ -18,7 +23,14 @@ from dcgen.types import (
     pose_matrix,
 )
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "scenarios" / "library"
+SHARED_DATA = ROOT.parent / "shared" / "data"
+Run = Callable[..., "Result"]
+REMEDY = re.compile(
+    r"[;:,.] .*\b(add|build|change|check|choose|copy|correct|cut|did you mean|draw|export|free|give|keep|make|mend|pass"
+    r"|pip install|put|remove|renumber|save|see|swap|train|use|write)\b"
+)
 
 
 @pytest.fixture(scope="session")
@@ -76,3 +88,74 @@ def small_scene(frames: int = 3, shape: tuple[int, int, int] = (11, 13, 7), seed
 @pytest.fixture
 def scene() -> Scene:
     return small_scene()
+
+
+class Result:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n{self.out}\n{self.err}"
+
+    @property
+    def fault(self) -> str:
+        """The one line of error; fails where there is another number of them."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert self.code == 2 and len(lines) == 1 and self.err.endswith(lines[0] + "\n"), self
+        assert "Traceback" not in self.err and not self.out, self
+        return lines[0]
+
+
+@pytest.fixture
+def run(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """Runs a command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    cache = tmp_path_factory.getbasetemp() / "cache"  # what bad maps leave is no user's
+    monkeypatch.setenv("DCGEN_CACHE", str(cache))
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["dcgen", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        return Result(code if isinstance(code, int) else int(bool(code)), *capfd.readouterr())
+
+    return call
+
+
+def refused(run: Run, folder: Path, *arguments: object) -> str:
+    """The line with which a command is refused, after a look at its remedy and at what it left in `folder`."""
+
+    def listing() -> dict[str, int]:
+        return {str(path): path.lstat().st_size for path in folder.rglob("*")}
+
+    before = listing()
+    fault = run(*arguments).fault
+    assert REMEDY.search(fault), fault
+    assert listing() == before and not list(Path.cwd().iterdir()), fault
+    return fault
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the shipped sizes that has learnt nothing."""
+    import torch
+
+    from dcgen.checkpoint import Model, save_model
+    from dcgen.config import nano
+    from dcgen.dit.model import Dit
+    from dcgen.vae.model import Vae
+
+    torch.manual_seed(3)
+    config = nano()
+    size = config.hex_shape.size
+    model = Model(config, Vae(config), Dit(config), torch.zeros(size), torch.ones(size))
+    return save_model(model, tmp_path_factory.mktemp("model")).parent
+
+
+@pytest.fixture
+def scene_path(scene: Scene, tmp_path: Path) -> Path:
+    return save_scene(scene, tmp_path / "scene.h5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -22,8 +23,12 @@ def draw_curves(lines: list[dict[str, float]], path: Path) -> None:
         if points:
             _panel(pen, name, points, (place % 2 * WIDTH, place // 2 * HEIGHT))
     partial = path.with_suffix(".partial.png")
-    sheet.save(partial)
-    partial.replace(path)
+    try:
+        sheet.save(partial)
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _panel(pen: ImageDraw.ImageDraw, name: str, points: list[tuple[float, float]], at: tuple[int, int]) -> None:

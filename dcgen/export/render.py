@@ -50,7 +50,7 @@ def render_scene(
     check_picture(output)
     frames = len(scene.time_s)
     if frame is not None and not -frames <= frame < frames:
-        raise SceneError(f"{output}: the scene has frames 0 to {frames - 1}, not {frame}")
+        raise SceneError(f"{output}: the scene has frames 0 to {frames - 1}, not {frame}; choose one")
     still = output.suffix.lower() == ".png"
     page = PageSize(width_px or (1600 if output.suffix.lower() != ".gif" else 1100))
     order = [frames // 2 if frame is None else frame] if still or frame is not None else range(frames)
@@ -70,7 +70,7 @@ def render_scene(
 def check_picture(output: Path) -> None:
     """Raise SceneError unless `output` names a picture that could be written."""
     if output.suffix.lower() not in SUFFIXES:
-        raise SceneError(f"{output}: a picture's name ends in {', '.join(SUFFIXES)}")
+        raise SceneError(f"{output}: a picture's name ends in {', '.join(SUFFIXES)}; choose one")
     check_destination(output)
 
 

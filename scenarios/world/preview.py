@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -118,8 +119,10 @@ def save_picture(pixels: Pixels, path: Path) -> None:
         Image.fromarray(pixels).save(partial, format="PNG")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise WorldError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def preview_world(

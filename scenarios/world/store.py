@@ -119,7 +119,7 @@ def _save_parts(world: World, folder: Path) -> None:
 def load_world(folder: Path) -> World:
     """Read a world back. Raises WorldError naming the file that is missing or damaged."""
     folder = Path(folder)
-    if not (folder / "world.npz").is_file():
+    if not all((folder / name).is_file() for name in _FILES):
         raise WorldError(f"{folder}: holds no finished world; build it with `dcgen world build MAP`")
     head, parked = load_arrays(folder / "world.npz", "dcgen-world", 1, _PARKED)
     raster_head, raster = load_arrays(folder / "raster.npz", "dcgen-raster", 1, ("flags", "height_cm"))

@@ -68,10 +68,12 @@ def convert_map(map_path: Path, folder: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=NETCONVERT_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise MapError(f"{map_path}: netconvert did not finish within {NETCONVERT_TIMEOUT_S:.0f} s") from None
+        raise MapError(
+            f"{map_path}: netconvert did not finish within {NETCONVERT_TIMEOUT_S:.0f} s; cut the map down"
+        ) from None
     if done.returncode != 0 or not net.exists():
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
-        raise MapError(f"{map_path}: netconvert cannot read this map: {reason}")
+        raise MapError(f"{map_path}: netconvert cannot read this map: {reason}; export it again")
     return net
 
 

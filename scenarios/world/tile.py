@@ -10,6 +10,7 @@ import json
 import os
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,10 +132,12 @@ def save_arrays(path: Path, head: dict[str, object], arrays: dict[str, NDArray])
             os.fsync(stream.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise WorldError(
             f"{path}: cannot be written ({error.strerror or error}); free the disk or choose another folder"
         ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def load_arrays(path: Path, kind: str, version: int, names: tuple[str, ...]) -> tuple[dict, dict[str, NDArray]]:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dcgen.errors import WorldError
 from dcgen.types import AgentTracks, Floats, Semantics
+from scenarios.reading import scratch_folder
 
 FORMAT = "dcgen-traffic-1"
 KINDS = ("car", "van", "truck", "bus", "motorcycle", "bicycle", "pedestrian")
@@ -123,8 +124,11 @@ def save_traffic(log: TrafficLog, path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise WorldError(f"{path}: cannot write the traffic log: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise WorldError(f"{path}: cannot be written ({reason}); free the disk or choose another folder") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load_traffic(path: Path) -> TrafficLog:
@@ -137,7 +141,9 @@ def load_traffic(path: Path) -> TrafficLog:
             dt_s = float(file["dt_s"])
         for name, dtype in _DTYPES.items():
             if arrays[name].dtype != dtype:
-                raise WorldError(f"{path}: {name} is {arrays[name].dtype}, not {np.dtype(dtype)}")
+                raise WorldError(
+                    f"{path}: {name} is {arrays[name].dtype}, not {np.dtype(dtype)}; simulate the traffic again"
+                )
         return TrafficLog(dt_s, **arrays)
     except WorldError:
         raise
@@ -187,8 +193,7 @@ def simulate(
     from scenarios.world.sumo_net import convert_map
 
     plan = TrafficPlan(str(map_path), seed, seconds, dt_s, vehicles, pedestrians, bicycles, warmup_s)
-    with tempfile.TemporaryDirectory(prefix="dcgen-traffic-") as name:
-        folder = Path(name)
+    with scratch_folder(str(map_path), WorldError) as folder:
         net = convert_map(Path(map_path), folder)
         request = folder / "plan.json"
         request.write_text(json.dumps({field.name: getattr(plan, field.name) for field in fields(plan)}))
@@ -202,8 +207,10 @@ def simulate(
                 command, capture_output=True, text=True, env=environment, timeout=limit_s, check=False
             )
         except subprocess.TimeoutExpired:
-            raise WorldError(f"{map_path}: the traffic simulation did not finish within {limit_s:.0f} s") from None
+            raise WorldError(
+                f"{map_path}: the traffic simulation did not finish within {limit_s:.0f} s; ask for fewer --seconds"
+            ) from None
         if done.returncode != 0 or not out.exists():
             reason = (done.stderr.strip().splitlines() or [f"it died with code {done.returncode}"])[-1]
-            raise WorldError(f"{map_path}: the traffic simulation failed: {reason}")
+            raise WorldError(f"{map_path}: the traffic simulation failed: {reason}; choose another map or --seed")
         return load_traffic(out)
