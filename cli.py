@@ -267,6 +267,8 @@ def main() -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # what Typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except DcgenError as fault:
         code = _say(str(fault))
     except BrokenPipeError:  # `dcgen inspect x.h5 | head`
