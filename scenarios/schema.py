@@ -148,7 +148,8 @@ def make_scenario(data: dict[str, Any], source: Path, text: str = "") -> Scenari
     try:
         scenario = Scenario.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise ScenarioError(f"{source}: {_complaint(error)}") from None
+        complaint = " ".join(_complaint(error).split())  # a key may hold line breaks
+        raise ScenarioError(f"{source}: {complaint}") from None
     scenario._source, scenario._text = source, text
     return scenario
 

@@ -57,7 +57,8 @@ def _check_plain(value: Any, place: str, path: Path) -> None:
         for key, each in value.items():
             if not isinstance(key, str):
                 raise ScenarioError(f"{path}: {place or 'text'}: key {key!r} is no text; put it in quotes")
-            _check_plain(each, f"{place}.{key}" if place else key, path)
+            name = " ".join(key.split())  # which may hold line breaks
+            _check_plain(each, f"{place}.{name}" if place else name, path)
     elif isinstance(value, list):
         for index, each in enumerate(value):
             _check_plain(each, f"{place}[{index}]", path)

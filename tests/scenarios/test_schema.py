@@ -55,6 +55,8 @@ def test_a_full_file_is_read_as_written(tmp_path: Path) -> None:
 BAD = {
     "": r"is empty; ",
     "frams: 8": r"frams: unknown key; did you mean 'frames'\?",
+    '"fram\\nes": 8': r"fram es: unknown key; ",
+    '"fram\\nes": .nan': r"fram es: nan is not a finite number; ",
     "zzzzzz: 8": r"zzzzzz: unknown key; use one of map, ",
     "agents: [{class: car, keyframe: []}]": r"agents\[0\].keyframe: unknown key; did you mean 'keyframes'\?",
     "agents: [{class: car, follow: {ahead: 3}}]": r"agents\[0\].follow.ahead: unknown key; did you mean 'ahead_m'\?",
