@@ -219,6 +219,7 @@ def train(
     clips: Annotated[list[Path], typer.Argument(metavar="CLIPS...", help="A folder of cut clips, or worlds.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint, log, curve; goes on from them.")],
     vae: Annotated[Path | None, typer.Option(help="The run folder of the stage before.")] = None,
+    start: Annotated[str | None, typer.Option(help="For dit: a model that goes on, in place of --vae.")] = None,
     preset: Annotated[str, typer.Option(help="The model's sizes: nano or paper.")] = "nano",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Clips a batch.")] = None,
@@ -232,7 +233,7 @@ def train(
     from bridges.training import TrainingOrder, run_training
 
     asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "accumulate": accumulate}
-    order = TrainingOrder(stage.value, tuple(clips), output, vae, preset, asked, minutes, count, seed)
+    order = TrainingOrder(stage.value, tuple(clips), output, vae, start, preset, asked, minutes, count, seed)
     print(run_training(order, _tell))
 
 

@@ -98,13 +98,16 @@ def open_source(folders: Sequence[Path], count: int, seed: int, config: ModelCon
 class TrainingOrder:
     """What is asked of `dcgen train`. folders: one of cut clips, or worlds, of which `count` clips are cut.
 
-    asked holds steps, batch, learning_rate and accumulate; None stands for what has worked.
+    vae is the run of an autoencoder, start the name or folder of a model
+    whose transformer goes on. asked holds steps, batch,
+    learning_rate and accumulate; None stands for what has worked.
     """
 
     stage: str
     folders: tuple[Path, ...]
     out: Path
     vae: Path | None = None
+    start: str | None = None
     sizes: str = "nano"
     asked: dict[str, Any] = field(default_factory=dict)
     minutes: float | None = None
@@ -114,20 +117,28 @@ class TrainingOrder:
 
 def run_training(order: TrainingOrder, tell: Tell) -> Path:
     """Train one stage and return what it leaves: weights, or a finished model folder."""
+    from dcgen.checkpoint import load_model
+    from dcgen.device import default_device
     from dcgen.recipes import load_vae, train_decoder, train_dit, train_vae
     from dcgen.train import TrainConfig
 
     asked = {name: value for name, value in order.asked.items() if value is not None}
     how = TrainConfig(**{**DEFAULTS[order.stage], **asked}, seed=order.seed)
+    rest = (order.out, how, _reporter(tell), order.minutes)
+
+    def clips(config: ModelConfig) -> ClipSource:
+        return open_source(order.folders, order.count, order.seed, config)
+
     if order.stage == "vae":
         config = preset(order.sizes)
-        source = open_source(order.folders, order.count, order.seed, config)
-        return train_vae(config, source, order.out, how, _reporter(tell), order.minutes)
+        return train_vae(config, clips(config), *rest)
+    if order.stage == "dit" and order.start is not None:
+        model = load_model(order.start, default_device())
+        return train_dit(model, clips(model.config), *rest)
     if order.vae is None:
         raise DcgenError(f"--vae is missing; dcgen train {order.stage} needs the run folder of the stage before")
-    source = open_source(order.folders, order.count, order.seed, load_vae(order.vae)[0])
     fit = train_decoder if order.stage == "decoder" else train_dit
-    return fit(order.vae, source, order.out, how, _reporter(tell), order.minutes)
+    return fit(order.vae, clips(load_vae(order.vae)[0]), *rest)
 
 
 def _reporter(tell: Tell) -> Callable[[int, int, dict[str, float]], None]:

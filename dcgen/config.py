@@ -93,9 +93,12 @@ class DitConfig:
     patch: int = 2
     volume_patch: tuple[int, int, int] = (4, 2, 2)
     layout_width: int = 48
+    local_width: int = 64
+    local_depth: int = 4
+    local_levels: int = 2
 
     def __post_init__(self) -> None:
-        _check_sizes("dit", asdict(self))
+        _check_sizes("dit", asdict(self), may_be_zero=("local_levels",))
         if self.width % (2 * self.heads):
             raise ValueError(f"dit.width must divide by twice its {self.heads} heads, got {self.width}")
         if len(self.volume_patch) != 3:

@@ -15,6 +15,7 @@ from dcgen.device import autocast
 from dcgen.dit.conditioning import ConditionBatch
 from dcgen.dit.model import Prepared
 from dcgen.errors import GridMismatch
+from dcgen.flow import Velocity
 from dcgen.frames import Chunk, FrameCutter, Given, join_scenes
 from dcgen.hexplane import flatten, unflatten
 from dcgen.known import settled, world_known
@@ -80,6 +81,21 @@ def noise_for(seed: int, index: int, size: int) -> Tensor:
     return torch.randn(size, generator=generator)
 
 
+def guided_field(model: Model, conditions: ConditionBatch, guidance: float) -> Velocity:
+    """The model's velocity under the conditions, with classifier-free guidance."""
+
+    def field_of(prepared: Prepared) -> Velocity:
+        def field(x: Tensor, t: Tensor) -> Tensor:
+            with autocast(model.device):
+                return model.dit.velocity(x, t, prepared).float()
+
+        return field
+
+    with autocast(model.device):
+        given, none = model.dit.prepare(conditions), model.dit.prepare(conditions.null())
+    return guided(field_of(given), field_of(none), guidance)
+
+
 @torch.inference_mode()
 def sample_chunks(
     chunks: Sequence[Conditions],
@@ -90,28 +106,17 @@ def sample_chunks(
     progress: Progress | None = None,
 ) -> list[Labels]:
     """Labels [T, X, Y, Z] of each chunk, in its anchor frame; known voxels are passed through as they are."""
-    device = model.device
-    conditions = batch_conditions(chunks, known, model)
-
-    def field_of(prepared: Prepared) -> Callable[[Tensor, Tensor], Tensor]:
-        def field(x: Tensor, t: Tensor) -> Tensor:
-            with autocast(device):
-                return model.dit.velocity(x, t, prepared).float()
-
-        return field
+    field = guided_field(model, batch_conditions(chunks, known, model), sampling.guidance)
 
     def counted(x: Tensor, t: Tensor) -> Tensor:
         if progress:
             progress(1)
         return field(x, t)
 
-    with autocast(device):
-        given, none = model.dit.prepare(conditions), model.dit.prepare(conditions.null())
-    field = guided(field_of(given), field_of(none), sampling.guidance)
-    start = torch.stack(list(noise)).to(device)
+    start = torch.stack(list(noise)).to(model.device)
     latents = SAMPLERS[sampling.sampler](counted, start, times(sampling.steps, sampling.shift))
     planes = unflatten(latents * model.latent_std + model.latent_mean, model.config.hex_shape)
-    with autocast(device):
+    with autocast(model.device):
         labels = model.vae.decode(planes).argmax(-1).to(torch.uint8).cpu().numpy()
     return [np.where(k != UNKNOWN, k, made) for k, made in zip(known, labels, strict=True)]
 

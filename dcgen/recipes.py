@@ -22,8 +22,6 @@ from dcgen.train import Report, TrainConfig, train
 from dcgen.vae.model import Vae
 
 EMA = "ema.safetensors"
-
-
 DECODER_NOISE = 1.1  # of the latents' spread, when the decoder alone is trained
 
 
@@ -46,7 +44,7 @@ def train_vae(
 ) -> Path:
     """First stage. Returns the file of EMA weights; a run folder is resumed."""
     torch.manual_seed(how.seed)
-    return _fit_vae(VaeStage(Vae(config).to(default_device()), label_weights(clips)), clips, out, how, report, minutes)
+    return _fit_vae(VaeStage(Vae(config), label_weights(clips)), clips, out, how, report, minutes)
 
 
 def train_decoder(
@@ -74,7 +72,7 @@ def _fit_vae(
     report: Report | None,
     minutes: float | None,
 ) -> Path:
-    stage.weights = stage.weights.to(default_device())
+    stage.vae, stage.weights = stage.vae.to(default_device()), stage.weights.to(default_device())
     config = stage.vae.config
     weights = train(stage, vae_batches(clips, config, how.batch, how.seed), how, out, report, minutes)
     write_tensors(out / EMA, weights, {"config": json.dumps(config.to_dict())})
@@ -82,7 +80,7 @@ def _fit_vae(
 
 
 def train_dit(
-    vae_weights: Path,
+    start: Path | Model,
     clips: ClipSource,
     out: Path,
     how: TrainConfig,
@@ -90,12 +88,20 @@ def train_dit(
     minutes: float | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Second stage, then the finished model folder `out`/model."""
-    config, vae = load_vae(vae_weights)
-    statistics = _statistics(vae, clips, out / "statistics.safetensors", _digest(vae_weights))
-    latents, known = encode_store(vae, clips, statistics, out / "latents", how.seed, progress)
+    """Second stage, then the finished model folder `out`/model.
+
+    start: the run folder or the weights of an autoencoder, or a whole Model whose transformer goes on from where it is.
+    """
     torch.manual_seed(how.seed)
-    stage = DitStage(Dit(config).to(default_device()))
+    if isinstance(start, Model):
+        config, vae, dit, digest = start.config, start.vae, start.dit, start.sha256
+        used = (start.latent_mean.cpu(), start.latent_std.cpu())
+    else:
+        config, vae = load_vae(start)
+        dit, digest, used = Dit(config), _digest(start), None
+    statistics = _statistics(vae, clips, out / "statistics.safetensors", digest, used)
+    latents, known = encode_store(vae, clips, statistics, out / "latents", how.seed, progress)
+    stage = DitStage(dit.to(default_device()))
     weights = train(stage, dit_batches(clips, latents, known, how.batch, how.seed), how, out, report, minutes)
     dit = Dit(config)
     dit.load_state_dict(weights)
@@ -120,13 +126,15 @@ def _digest(weights: Path) -> str:
     return hashlib.sha256(_file(weights).read_bytes()).hexdigest()
 
 
-def _statistics(vae: Vae, store: ClipSource, path: Path, digest: str) -> tuple[Tensor, Tensor]:
+def _statistics(
+    vae: Vae, store: ClipSource, path: Path, digest: str, given: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
     """Latent statistics, computed once a run: its latents and its transformer belong to them and to one autoencoder."""
     if path.exists():
         tensors, metadata = read_tensors(path)
         if metadata.get("vae_sha256", digest) != digest or not {"mean", "std"} <= tensors.keys():
             raise CheckpointError(f"{path}: belongs to another autoencoder; train into another folder")
         return tensors["mean"], tensors["std"]
-    mean, std = latent_statistics(vae, store)
+    mean, std = given or latent_statistics(vae, store)
     write_tensors(path, {"mean": mean, "std": std}, {"vae_sha256": digest})
     return mean, std

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,7 +23,10 @@ from dcgen.types import AGENT_CHANNELS, NUM_CLASSES, UNKNOWN
 from dcgen.vae.loss import class_weights, kl_to_standard_normal, reconstruction_loss
 from dcgen.vae.model import Vae
 
-SMALL_AGENT_WEIGHT = 12.0
+SMALL_AGENT_WEIGHT = 4.0
+# Of the latents in the loss. Half of them are the volume's, while a scene's coherence hangs on the xy plane, and
+# whether a pedestrian is there on the few of the planes with time.
+PART_WEIGHTS = {"xy": 3.0, "xz": 1.0, "yz": 1.0, "tx": 4.0, "ty": 4.0, "tz": 4.0, "volume": 0.5}
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,7 @@ class DitStage:
         device = next(self.dit.parameters()).device
         data = data.to(device)
         present = torch.rand(len(data), generator=generator) >= self.drop
-        conditions = ConditionBatch(
-            **{n: getattr(conditions, n).to(device) for n in ConditionBatch.__dataclass_fields__ if n != "present"},
-            present=present.to(device),
-        )
+        conditions = replace(conditions, present=present).to(device)
         noise = torch.randn(data.shape, generator=generator).to(device)
         time = sample_time(len(data), generator, device)
 
@@ -133,27 +133,34 @@ class DitStage:
             with autocast(device):
                 return self.dit(x, t, conditions)
 
-        weights = small_agents(conditions.layout_agents, self.dit.config.hex_shape)
+        weights = latent_weights(conditions.layout_agents, self.dit.config.hex_shape)
         losses = flow_loss(field, data, noise, time, weights)
         late = time > 0.7
         return losses.mean(), {"late": losses[late].mean().item() if late.any() else float("nan")}
 
 
-def small_agents(layout_agents: Tensor, shape: HexShape) -> Tensor:
-    """[B, D] 1, and SMALL_AGENT_WEIGHT for latents of a cell that a pedestrian or a bicycle touches.
+def latent_weights(layout_agents: Tensor, shape: HexShape) -> Tensor:
+    """[B, D] what each latent counts in the loss: PART_WEIGHTS, times SMALL_AGENT_WEIGHT where a pedestrian or a
+    bicycle is, in a plane's or the volume's cells.
 
     They fill one cell in a thousand: unweighted, a model that leaves them out has hardly a larger loss.
     """
     batch = len(layout_agents)
     first, last = AGENT_CHANNELS.index("bicycle"), AGENT_CHANNELS.index("pedestrian")
     here = (layout_agents[:, :, first : last + 1].amax(dim=2) > 0).float()  # B T X Y
-    sizes: dict[str, tuple[int, ...]] = dict(shape.planes)
-    parts = {name: layout_agents.new_ones(batch, *size) for name, size in sizes.items()}
-    parts["xy"] += (SMALL_AGENT_WEIGHT - 1) * F.adaptive_max_pool2d(here.amax(1), (shape.x, shape.y))[:, None]
-    if shape.volume_channels:
-        cells = F.adaptive_max_pool2d(here, (shape.volume_x, shape.volume_y))
-        parts["volume"] = 1 + (SMALL_AGENT_WEIGHT - 1) * cells[:, None].expand(-1, shape.volume_channels, -1, -1, -1)
-    return flatten(HexPlane(**parts))
+    small = {
+        "xy": F.adaptive_max_pool2d(here.amax(1), (shape.x, shape.y)),
+        "tx": F.adaptive_max_pool2d(here.amax(3), (shape.t, shape.x)),
+        "ty": F.adaptive_max_pool2d(here.amax(2), (shape.t, shape.y)),
+        "volume": F.adaptive_max_pool2d(here, (shape.volume_x or 1, shape.volume_y or 1)),
+    }
+    parts = {}
+    for name, size in {**shape.planes, "volume": shape.volume}.items():
+        weight = layout_agents.new_full((batch, *size), PART_WEIGHTS[name])
+        if name in small and size[0]:
+            weight *= 1 + (SMALL_AGENT_WEIGHT - 1) * small[name][:, None]
+        parts[name] = weight
+    return flatten(HexPlane(**{name: weight for name, weight in parts.items() if weight.numel()}))
 
 
 def dit_batches(
@@ -164,15 +171,20 @@ def dit_batches(
     def batch_at(i: int) -> tuple[Tensor, ConditionBatch]:
         rng = np.random.default_rng((seed, i))
         index = rng.integers(len(latents), size=size)
-        rows = store.rows(index, ("trajectory", "command", "layout_static", "layout_agents"))
-        conditions = ConditionBatch(
-            trajectory=torch.from_numpy(rows["trajectory"]),
-            command=torch.from_numpy(rows["command"]).long(),
-            layout_static=torch.from_numpy(rows["layout_static"]),
-            layout_agents=torch.from_numpy(rows["layout_agents"]),
-            known=torch.from_numpy(known[index].astype(np.float32)),
-            present=torch.ones(size, dtype=torch.bool),
-        )
+        conditions = _conditions(store, index, torch.from_numpy(known[index].astype(np.float32)))
         return torch.from_numpy(latents[index].astype(np.float32)), conditions
 
     return batch_at
+
+
+def _conditions(store: ClipSource, index: NDArray[np.int64], known: Tensor) -> ConditionBatch:
+    """Of some clips, with the latents [B, D] of what is known of them."""
+    rows = store.rows(index, ("trajectory", "command", "layout_static", "layout_agents"))
+    return ConditionBatch(
+        trajectory=torch.from_numpy(rows["trajectory"]),
+        command=torch.from_numpy(rows["command"]).long(),
+        layout_static=torch.from_numpy(rows["layout_static"]),
+        layout_agents=torch.from_numpy(rows["layout_agents"]),
+        known=known,
+        present=torch.ones(len(index), dtype=torch.bool),
+    )

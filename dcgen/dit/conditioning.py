@@ -38,6 +38,9 @@ class ConditionBatch:
             torch.zeros_like(self.present),
         )
 
+    def to(self, device: torch.device) -> ConditionBatch:
+        return ConditionBatch(**{name: getattr(self, name).to(device) for name in self.__dataclass_fields__})
+
     def index(self, rows: Tensor | slice) -> ConditionBatch:
         return ConditionBatch(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
 

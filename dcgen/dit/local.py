@@ -1,9 +1,13 @@
 """Where things stand, to the voxel: convolutions beside the transformer, at the latents' own resolution.
 
-B batch, T frame, C channel, X/Y cells. A token covers several metres; a pedestrian's place within it comes from here.
+B batch, T frame, C channel, W width, X/Y cells. A token covers several metres; a pedestrian's place within it comes
+from here.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,73 +19,153 @@ from dcgen.config import ModelConfig
 from dcgen.dit.conditioning import ConditionBatch
 from dcgen.hexplane import HexPlane, flatten, unflatten
 
-WIDTH = 64
+TIME_PLANES = ("tx", "ty", "tz")
+
+
+class LayoutReader(nn.Module):
+    """A layout at voxel resolution to features of the latents' cells: folded and read at once, and by strided steps."""
+
+    def __init__(self, layout: int, fold: int, width: int) -> None:
+        super().__init__()
+        self.folded = nn.Sequential(nn.PixelUnshuffle(fold), nn.Conv2d(layout * fold**2, width, 3, padding=1))
+        layers: list[nn.Module] = [nn.Conv2d(layout, width // 2, 3, padding=1)]
+        for step in range(int(math.log2(fold))):
+            layers += [nn.SiLU(), nn.Conv2d(width if step else width // 2, width, 3, stride=2, padding=1)]
+        self.deep = nn.Sequential(*layers, nn.SiLU(), zero(nn.Conv2d(width, width, 1)))
+
+    def forward(self, layout: Float[Tensor, "BT L fX fY"]) -> Float[Tensor, "BT W X Y"]:
+        return self.folded(layout) + self.deep(layout)
+
+
+class Level(nn.Module):
+    """Residual convolutions, and half way through them the same at half the resolution, `levels` deep."""
+
+    def __init__(self, dims: int, width: int, depth: int, vector: int, levels: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d if dims == 2 else nn.Conv3d
+        self.film = zero(nn.Linear(vector, 2 * width * depth))
+        self.blocks = nn.ModuleList(conv(width, width, 3, padding=1) for _ in range(depth))
+        self.inner = None
+        if levels:
+            wide = width * 3 // 2
+            self.down = conv(width, wide, 3, stride=2, padding=1)
+            self.up = zero(conv(wide, width, 3, padding=1))
+            self.inner = Level(dims, wide, depth, vector, levels - 1)
+
+    def forward(self, x: Float[Tensor, "B W ..."], vector: Float[Tensor, "B V"]) -> Float[Tensor, "B W ..."]:
+        films = self.film(vector).chunk(len(self.blocks), dim=1)
+        for index, (block, film) in enumerate(zip(self.blocks, films, strict=True)):
+            if self.inner is not None and index == len(self.blocks) // 2:
+                coarse = self.inner(F.silu(self.down(x)), vector)
+                x = x + self.up(F.interpolate(coarse, size=x.shape[2:]))
+            x = x + F.silu(_modulated(block(x), film))
+        return x
 
 
 class LocalBranch(nn.Module):
-    """Latents and folded layout, cell by cell with their neighbours, to a velocity. It begins as zero."""
+    """Latents and layout features, cell by cell with their neighbours, to a velocity. It begins as zero."""
 
-    def __init__(self, channels: int, layout: int, vector: int, dims: int) -> None:
+    def __init__(self, channels: int, vector: int, dims: int, width: int, depth: int, levels: int = 0) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(2 * channels + layout, WIDTH, 3, padding=1)
-        self.film = nn.Linear(vector, 2 * WIDTH)
-        self.mix = (nn.Conv2d if dims == 2 else nn.Conv3d)(WIDTH, WIDTH, 3, padding=1)
-        self.leave = nn.Conv2d(WIDTH, channels, 3, padding=1)
-        for layer in (self.film, self.leave):
-            nn.init.zeros_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        self.dims = dims
+        self.enter = nn.Conv2d(2 * channels, width, 3, padding=1, bias=False)
+        self.film = zero(nn.Linear(vector, 2 * width))
+        self.level = Level(dims, width, depth, vector, levels)
+        self.leave = zero(nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(
         self,
         latents: Float[Tensor, "BT C X Y"],
         known: Float[Tensor, "BT C X Y"],
-        layout: Float[Tensor, "BT L X Y"],
-        vector: Float[Tensor, "B W"],
+        near: Float[Tensor, "BT W X #Y"],
+        vector: Float[Tensor, "B V"],
     ) -> Float[Tensor, "BT C X Y"]:
-        frames = len(latents) // len(vector)
-        scale, shift = self.film(F.silu(vector)).repeat_interleave(frames, dim=0)[:, :, None, None].chunk(2, dim=1)
-        x = F.silu(self.enter(torch.cat([latents, known, layout], dim=1)) * (1 + scale) + shift)
-        if isinstance(self.mix, nn.Conv3d):
-            mixed = self.mix(rearrange(x, "(b t) c x y -> b c t x y", t=frames))
-            x = x + F.silu(rearrange(mixed, "b c t x y -> (b t) c x y"))
-        else:
-            x = x + F.silu(self.mix(x))
-        return self.leave(x)
+        frames, vector = len(latents) // len(vector), F.silu(vector)
+        film = self.film(vector).repeat_interleave(frames, dim=0)
+        x = F.silu(_modulated(self.enter(torch.cat([latents, known], dim=1)) + near, film))
+        if self.dims == 2:
+            return self.leave(self.level(x, vector))
+        x = self.level(rearrange(x, "(b t) c x y -> b c t x y", t=frames), vector)
+        return self.leave(rearrange(x, "b c t x y -> (b t) c x y"))
+
+
+def zero(layer: nn.Conv2d | nn.Conv3d | nn.Linear) -> nn.Module:
+    """The layer, beginning as nothing."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _modulated(x: Float[Tensor, "B W ..."], film: Float[Tensor, "B W2"]) -> Float[Tensor, "B W ..."]:
+    scale, shift = film.view(*film.shape, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+    return x * (1 + scale) + shift
+
+
+class TimeReader(nn.Module):
+    """Agents to features of the planes with time: who is where along an axis, by mean and maximum over the others."""
+
+    def __init__(self, agents: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.frames, width = config.vae.time_stride, config.dit.local_width
+        self.read = LayoutReader(agents, config.vae.stride, width)
+        self.leave = nn.ModuleDict({name: nn.Conv2d(2 * self.frames * width, width, 1) for name in TIME_PLANES})
+
+    def forward(self, agents: Float[Tensor, "B T A fX fY"]) -> dict[str, Float[Tensor, "B W t n"]]:
+        seen = F.silu(self.read(agents.flatten(0, 1)))
+        seen = rearrange(seen, "(b t s) w x y -> b (s w) t x y", b=len(agents), s=self.frames)
+        dropped = {"tx": (4,), "ty": (3,), "tz": (3, 4)}
+        pooled = {name: torch.cat([seen.mean(d), seen.amax(d)], dim=1) for name, d in dropped.items()}
+        pooled["tz"] = pooled["tz"].unsqueeze(-1)
+        return {name: self.leave[name](part) for name, part in pooled.items()}
+
+
+@dataclass(frozen=True)
+class Near:
+    """The layout beside each cell of the planes [B, W, rows, columns] and of the volume [B * T, W, X, Y]."""
+
+    planes: dict[str, Tensor]
+    volume: Tensor | None
 
 
 class LocalHead(nn.Module):
-    """A velocity for the xy plane and for the X-Y-T volume, from what is near each cell."""
+    """A velocity for the xy plane, the planes with time and the X-Y-T volume, from what is near each cell."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.shape, vae = config.hex_shape, config.vae
-        self.plane_fold, self.volume_fold = vae.stride, vae.volume_stride
-        channels = config.static_channels + config.agent_channels
-        self.plane = LocalBranch(vae.channels, channels * vae.stride**2, config.dit.width, 2)
+        self.shape, vae, dit = config.hex_shape, config.vae, config.dit
+        width, depth, agents = dit.local_width, dit.local_depth, config.agent_channels
+        self.read_plane = LayoutReader(config.static_channels + agents, vae.stride, width)
+        self.read_time = TimeReader(agents, config)
+        depths = {"xy": depth} | dict.fromkeys(TIME_PLANES, (depth + 1) // 2)
+        levels = {"xy": dit.local_levels}
+        self.planes = nn.ModuleDict(
+            {n: LocalBranch(vae.channels, dit.width, 2, width, d, levels.get(n, 0)) for n, d in depths.items()}
+        )
         if vae.volume_channels:
-            folded = config.agent_channels * vae.volume_stride**2
-            self.volume = LocalBranch(vae.volume_channels, folded, config.dit.width, 3)
+            self.read_volume = LayoutReader(agents, vae.volume_stride, width)
+            self.volume = LocalBranch(vae.volume_channels, dit.width, 3, width, depth)
 
-    def prepare(self, c: ConditionBatch) -> tuple[Tensor, Tensor]:
-        """The layout folded into the planes' cells [B, L, X, Y] and the volume's [B * T, L, X, Y]."""
+    def prepare(self, c: ConditionBatch) -> Near:
+        """What does not depend on the latents."""
         agents = c.layout_agents * c.present[:, None, None, None, None]
         static = c.layout_static * c.present[:, None, None, None]
-        flat = torch.cat([static, agents.mean(1)], dim=1)
-        return F.pixel_unshuffle(flat, self.plane_fold), F.pixel_unshuffle(agents.flatten(0, 1), self.volume_fold)
+        planes = {"xy": self.read_plane(torch.cat([static, agents.mean(1)], dim=1)), **self.read_time(agents)}
+        return Near(planes, self.read_volume(agents.flatten(0, 1)) if self.shape.volume_channels else None)
 
     def forward(
         self,
         latents: Float[Tensor, "B D"],
         known: Float[Tensor, "B D"],
-        vector: Float[Tensor, "B W"],
-        layout: tuple[Tensor, Tensor],
+        vector: Float[Tensor, "B V"],
+        near: Near,
     ) -> Float[Tensor, "B D"]:
         planes, given = unflatten(latents, self.shape), unflatten(known, self.shape)
         parts = {name: torch.zeros_like(part) for name, part in planes.items()}
-        parts["xy"] = self.plane(planes.xy, given.xy, layout[0], vector)
+        for name, branch in self.planes.items():
+            parts[name] = branch(getattr(planes, name), getattr(given, name), near.planes[name], vector)
         if planes.volume is not None and given.volume is not None:
             frames, kept = (volume.transpose(1, 2).flatten(0, 1) for volume in (planes.volume, given.volume))
-            made = self.volume(frames, kept, layout[1], vector)
+            made = self.volume(frames, kept, near.volume, vector)
             parts["volume"] = made.unflatten(0, (len(latents), -1)).transpose(1, 2)
         return flatten(HexPlane(**parts))

@@ -11,7 +11,7 @@ from dcgen.config import ModelConfig
 from dcgen.dit.block import Block
 from dcgen.dit.conditioning import ConditionBatch, LayoutCondition, VectorCondition
 from dcgen.dit.embed import Tokens, rotary_table
-from dcgen.dit.local import LocalHead
+from dcgen.dit.local import LocalHead, Near
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Prepared:
     layout: Float[Tensor, "B N W"]
     known: Float[Tensor, "B D"]
     vector: Float[Tensor, "B W"]
-    near: tuple[Tensor, Tensor]  # the layout folded for the local head
+    near: Near  # the layout near each cell, for the local head
 
 
 class Dit(nn.Module):
