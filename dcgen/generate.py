@@ -20,6 +20,7 @@ from dcgen.frames import Chunk, FrameCutter, Given, join_scenes
 from dcgen.hexplane import flatten, unflatten
 from dcgen.known import settled, world_known
 from dcgen.sampler import SAMPLERS, guided, times
+from dcgen.specks import without_specks
 from dcgen.types import MOVABLE, UNKNOWN, Conditions, Labels, Scene
 
 Progress = Callable[[int], None]  # called with the steps done since the last call
@@ -118,7 +119,9 @@ def sample_chunks(
     planes = unflatten(latents * model.latent_std + model.latent_mean, model.config.hex_shape)
     with autocast(model.device):
         labels = model.vae.decode(planes).argmax(-1).to(torch.uint8).cpu().numpy()
-    return [np.where(k != UNKNOWN, k, made) for k, made in zip(known, labels, strict=True)]
+    grid = model.config.grid
+    whole = (np.where(k != UNKNOWN, k, made) for k, made in zip(known, labels, strict=True))
+    return [without_specks(made, k, grid) for made, k in zip(whole, known, strict=True)]
 
 
 class Rollout:
