@@ -78,6 +78,10 @@ class VaeConfig:
         _check_sizes("vae", sizes, may_be_zero=("volume_channels",), most=512)
         if len(self.widths) != 2 or self.widths[-1] % self.heads:
             raise ValueError(f"vae.widths needs two sizes, the last divisible by {self.heads} heads, got {self.widths}")
+        for name in ("stride", "volume_stride"):
+            value = getattr(self, name)
+            if value < 2 or value & (value - 1):
+                raise ValueError(f"vae.{name} must be a power of two from 2, got {value}")
         if self.volume_stride % self.stride:
             raise ValueError(f"vae.volume_stride must divide by stride {self.stride}, got {self.volume_stride}")
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import jaxtyping
 import pytest
+import torch
 
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_disks(monkeypatch):
     """Checkpoints are flushed to the disk, which may take seconds; tests that kill a process do so in that process."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers():
+    """A test draws the same numbers alone and among others."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

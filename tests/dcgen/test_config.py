@@ -31,6 +31,8 @@ def test_sizes_follow_from_grid_and_strides():
     ("make", "field"),
     [
         (lambda: replace(VAE, stride=0), "vae.stride"),
+        (lambda: replace(VAE, stride=1), "vae.stride must be a power of two"),
+        (lambda: replace(VAE, volume_stride=6), "vae.volume_stride must be a power of two"),
         (lambda: replace(VAE, widths=(8,)), "vae.widths"),
         (lambda: replace(VAE, widths=(8, 13)), "vae.widths"),
         (lambda: replace(VAE, volume_stride=3), "vae.volume_stride"),
