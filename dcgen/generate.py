@@ -170,7 +170,7 @@ def generate_parts(
     scenario: str = "",
     progress: Progress | None = None,
 ) -> Iterator[Scene]:
-    """Parts of a scene as they are finished, in order; memory does not grow with the number of frames.
+    """Parts of a scene as they are finished, in order; memory grows with the area that was seen, not with frames.
 
     chunks come in order and may begin before frame 0 or end after the last: what lies outside is context. A frame
     is cut from the chunk whose anchor is nearest, once the chunk after it has widened the canvas. given(f) holds
