@@ -1,12 +1,14 @@
 """Clips that are cut when they are asked for, beside the same clips cut beforehand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bridges.training import LiveClips
+from bridges.training import LiveClips, TrainingOrder, run_training
 from dcgen.clip_store import FIELDS, LAYOUT_SCALE, ClipStore, write_shard
+from dcgen.errors import DcgenError
 from dcgen.types import Clip, GridSpec
 from scenarios.layout import rasterise
 from scenarios.world.clips import iterate_clips, save_world
@@ -73,3 +75,11 @@ def test_live_clips_are_those_a_shard_would_hold(worlds: list[World], live: Live
         coarse = 0.5 / LAYOUT_SCALE + 1e-6 if name.startswith("layout") else 0.0  # a shard holds layouts as int8
         assert np.abs(cut[name].astype(float) - kept[name].astype(float)).max() <= coarse, name
     assert cut["moving"].any() and cut["layout_agents"].any() and np.ptp(cut["trajectory"]) > 1
+
+
+@pytest.mark.parametrize(("stage", "vae"), [("vae", None), ("decoder", None), ("dit", Path("runs/vae"))])
+def test_a_start_that_would_be_ignored_is_refused(stage: str, vae: Path | None, tmp_path: Path) -> None:
+    order = TrainingOrder(stage, (tmp_path,), tmp_path / "run", vae=vae, start="nano")
+    with pytest.raises(DcgenError, match=r"--start is for dcgen train dit, in place of --vae"):
+        run_training(order, print)
+    assert not (tmp_path / "run").exists()
