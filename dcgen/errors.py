@@ -29,6 +29,10 @@ class WorldError(DcgenError):
     """A world that cannot be built, read or simulated."""
 
 
+class DatasetError(DcgenError):
+    """A data set of clips that cannot be built, read or written."""
+
+
 class MissingExtra(DcgenError):
     """An optional package that this command needs is not installed."""
 

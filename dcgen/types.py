@@ -229,17 +229,38 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Clip:
-    """A labelled chunk to learn from: anchored occupancy and the conditions a user would have had."""
+    """A labelled chunk to learn from: occupancy, and the conditions a user would have had.
 
-    labels: Labels  # [T, X, Y, Z] in the anchor frame
+    labels, moving and observed lie in the anchor frame, or where ego_centred in each frame's own ego frame; the
+    conditions' rasters always in the anchor frame. labels are UNKNOWN where a recording saw nothing.
+    """
+
+    labels: Labels  # [T, X, Y, Z]
     moving: NDArray[np.bool_]  # [T, X, Y, Z] voxels of agents faster than MOVING_MPS
     conditions: Conditions
     source: str = ""
+    ego_centred: bool = False
+    observed: NDArray[np.bool_] | None = None  # [T, X, Y, Z] voxels that a sensor sees; None: not asked for
+    points: tuple[Floats, ...] | None = None  # T sweeps [N, 4] x, y, z, intensity in the ego frame of each frame
 
     def __post_init__(self) -> None:
         want = (self.conditions.frames, *self.conditions.grid.shape)
         if self.labels.shape != want or self.moving.shape != want:
             raise ValueError(f"clip needs labels and moving of shape {want}, got {self.labels.shape}")
+        if self.observed is not None and self.observed.shape != want:
+            raise ValueError(f"clip.observed needs shape {want}, got {self.observed.shape}")
+        if self.points is not None and (
+            len(self.points) != want[0] or any(sweep.ndim != 2 or sweep.shape[1] != 4 for sweep in self.points)
+        ):
+            raise ValueError(f"clip.points needs {want[0]} sweeps of shape [N, 4]")
+
+    @property
+    def world_se3_grid(self) -> Doubles:
+        """[T, 4, 4] where the grid of each frame stands."""
+        conditions = self.conditions
+        if self.ego_centred:
+            return conditions.world_se3_ego
+        return np.broadcast_to(conditions.world_se3_anchor, (conditions.frames, 4, 4))
 
 
 @dataclass(frozen=True)
