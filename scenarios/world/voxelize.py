@@ -117,7 +117,7 @@ def stamp_agents(
     frames = agents.valid.shape[1]
     labels = np.broadcast_to(static.labels, (frames, *grid.shape)).copy()
     moving = np.zeros(labels.shape, np.bool_)
-    boxes = _boxes(agents, world_se3_anchor, grid)
+    boxes = boxes_of(agents, world_se3_anchor, grid)
     if len(boxes.frame):
         steps = _steps(grid, 0.2)
         run = compiled(kernels.agent_boxes) if fast else kernels_numpy.agent_boxes
@@ -153,9 +153,10 @@ def cut_frame(
 
 
 @dataclass(frozen=True)
-class _Boxes:
+class AgentBoxes:
     """Agent boxes B in the grid's frame, in stamping order."""
 
+    row: NDArray[np.int64]  # [B] of the agent in its tracks
     frame: NDArray[np.int64]  # [B]
     class_id: NDArray[np.uint8]  # [B]
     moving: NDArray[np.bool_]  # [B]
@@ -163,7 +164,8 @@ class _Boxes:
     heights_mm: NDArray[np.int64]  # [B, 3] bottom, top of the hull, top of the cabin, from the grid's floor
 
 
-def _boxes(agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec) -> _Boxes:
+def boxes_of(agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec) -> AgentBoxes:
+    """The boxes of all frames that may reach into a grid at an upright pose [4, 4]."""
     cos, sin = world_se3_anchor[0, 0], world_se3_anchor[1, 0]
     dx = agents.pose[..., 0] - world_se3_anchor[0, 3]
     dy = agents.pose[..., 1] - world_se3_anchor[1, 3]
@@ -194,7 +196,8 @@ def _boxes(agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec) -> _B
     )
     bottom = agents.z_m[n, t] - world_se3_anchor[2, 3] - grid.origin_m[2]
     heights = np.stack([bottom, bottom + height * np.where(car, 0.6, 1.0), bottom + height], axis=1)
-    return _Boxes(
+    return AgentBoxes(
+        n.astype(np.int64),
         t.astype(np.int64),
         agents.class_id[n],
         agents.speed_mps[n, t] > MOVING_MPS,
