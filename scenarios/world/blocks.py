@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcgen.types import Doubles
-from scenarios.layout import ROAD, SIDEWALK
+from scenarios.layout import ROAD, SIDEWALK, RoadRaster
 from scenarios.roadmap import RoadMap
-from scenarios.world.canvas import Canvas
+from scenarios.world.canvas import flags_at
+from scenarios.world.style import TownStyle, Zone
 
 STEP_M = 1.0
 CLOSE_M = 3.0
@@ -21,16 +21,8 @@ DISTRICT_M = 140.0
 ONE_ZONE_M2 = 30_000.0
 
 
-class Zone(Enum):
-    DOWNTOWN = "downtown"
-    RESIDENTIAL = "residential"
-    INDUSTRIAL = "industrial"
-    PARK = "park"
-    RURAL = "rural"
-
-
+NARROW_M = 9.0  # strips of land narrower than this are medians and verges: nobody builds there
 _ZONES = list(Zone)
-URBAN_SHARES = {Zone.DOWNTOWN: 0.38, Zone.RESIDENTIAL: 0.38, Zone.INDUSTRIAL: 0.1, Zone.PARK: 0.14}
 
 
 @dataclass(frozen=True)
@@ -43,6 +35,7 @@ class Edge:
     zone: Zone
     urban: bool  # a sidewalk runs along it
     fast: bool  # the road beside it is a fast one
+    narrow: bool  # the land is a strip between two roads
     seed: int
 
     @property
@@ -61,7 +54,7 @@ class Blocks:
     edges: tuple[Edge, ...]
 
 
-def find_blocks(road_map: RoadMap, canvas: Canvas, rng: np.random.Generator) -> Blocks:
+def find_blocks(road_map: RoadMap, raster: RoadRaster, style: TownStyle, rng: np.random.Generator) -> Blocks:
     """The free land within the raster and its edges along streets."""
     import shapely
 
@@ -72,29 +65,31 @@ def find_blocks(road_map: RoadMap, canvas: Canvas, rng: np.random.Generator) -> 
     ]
     land = shapely.union_all(shapely.buffer(shapely.make_valid(np.array(lanes, object)), 0.1))
     land = land.buffer(CLOSE_M).buffer(-CLOSE_M)
-    free = shapely.box(*canvas.raster.bounds_m).difference(land)
+    free = shapely.box(*raster.bounds_m).difference(land)
     parts = [part for part in shapely.get_parts(free) if part.geom_type == "Polygon" and part.area > SMALLEST_M2]
     parts.sort(key=lambda part: part.bounds)
-    districts = _Districts(canvas.raster.bounds_m, rng)
+    districts = _Districts(raster.bounds_m, style, rng)
     fast = _fast_points(road_map)
     edges: list[Edge] = []
     polygons = []
     for index, part in enumerate(parts):
         polygon = shapely.orient_polygons(part.simplify(0.3))
         polygons.append(polygon)
+        narrow = bool(polygon.buffer(-NARROW_M / 2).is_empty)
         for ring in (polygon.exterior, *polygon.interiors):
-            edges.extend(_edges(ring, index, polygon.area, canvas, districts, fast, rng))
+            edges.extend(_edges(ring, index, polygon.area, narrow, raster, districts, fast, rng))
     return Blocks(tuple(polygons), tuple(edges))
 
 
 class _Districts:
     """Voronoi districts of one zone each."""
 
-    def __init__(self, bounds_m: tuple[float, float, float, float], rng: np.random.Generator) -> None:
+    def __init__(self, bounds_m: tuple[float, float, float, float], style: TownStyle, rng: np.random.Generator) -> None:
         x0, y0, x1, y1 = bounds_m
         count = max(4, int((x1 - x0) * (y1 - y0) / DISTRICT_M**2))
         self.centre_m = rng.uniform((x0, y0), (x1, y1), (count, 2))
-        zones, shares = list(URBAN_SHARES), np.array(list(URBAN_SHARES.values()))
+        zones = [zone for zone, share in style.shares().items() if share > 0]
+        shares = np.array([style.shares()[zone] for zone in zones])
         # Equal parts rather than draws: every town has some of everything.
         fill = (np.arange(count) + rng.random()) / count
         self.zone = [zones[min(int(np.searchsorted(np.cumsum(shares), f)), len(zones) - 1)] for f in fill]
@@ -117,7 +112,14 @@ def _fast_points(road_map: RoadMap) -> Any:
 
 
 def _edges(
-    ring: Any, block: int, area_m2: float, canvas: Canvas, districts: _Districts, fast: Any, rng: np.random.Generator
+    ring: Any,
+    block: int,
+    area_m2: float,
+    narrow: bool,
+    raster: RoadRaster,
+    districts: _Districts,
+    fast: Any,
+    rng: np.random.Generator,
 ) -> list[Edge]:
     """The parts of a ring that run along a street, cut where the street changes its character."""
     import shapely
@@ -128,30 +130,36 @@ def _edges(
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
     inward = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
     reach = np.array([0.3, 0.8, 1.4, 2.0, 2.8, 3.6, 4.4])
-    seen = canvas.flags_at(point[:, None] - inward[:, None] * reach[None, :, None])
+    seen = flags_at(raster, point[:, None] - inward[:, None] * reach[None, :, None])
     near = np.bitwise_or.reduce(seen, axis=1)
     urban = near & SIDEWALK > 0
     street = near & (ROAD | SIDEWALK) > 0
     quick = np.zeros(count, bool) if fast is None else fast.query(point)[0] < 14.0
-    zones = _zones(point, urban, area_m2, districts)
+    zones = _zones(point, urban, quick, area_m2, districts)
     code = np.where(street, zones * 4 + urban * 2 + quick, -1)
     edges = []
     for run in _runs(code):
         kind = int(code[run[0]])
         if kind >= 0 and len(run) >= 4:
             zone, seed = _ZONES[kind // 4], int(rng.integers(1 << 31))
-            edges.append(Edge(block, point[run], inward[run], zone, bool(kind & 2), bool(kind & 1), seed))
+            edges.append(Edge(block, point[run], inward[run], zone, bool(kind & 2), bool(kind & 1), narrow, seed))
     return edges
 
 
-def _zones(point: Doubles, urban: NDArray[np.bool_], area_m2: float, districts: _Districts) -> NDArray[np.int64]:
-    """[N] indices into _ZONES: one district for a whole small block, and rural wherever no sidewalk runs."""
+def _zones(
+    point: Doubles, urban: NDArray[np.bool_], quick: NDArray[np.bool_], area_m2: float, districts: _Districts
+) -> NDArray[np.int64]:
+    """[N] indices into _ZONES: one district for a whole small block.
+
+    Beside fast roads without a sidewalk nobody lives: towns and suburbs turn rural there.
+    """
     if area_m2 < ONE_ZONE_M2:
         kind = np.full(len(point), _ZONES.index(districts.at(point.mean(axis=0))))
     else:
         every = max(1, len(point) // 64)
         kind = np.array([_ZONES.index(districts.at(p)) for p in point[::every]]).repeat(every)[: len(point)]
-    return np.where(urban, kind, _ZONES.index(Zone.RURAL))
+    lived_in = np.isin(kind, [_ZONES.index(Zone.DOWNTOWN), _ZONES.index(Zone.RESIDENTIAL)])
+    return np.where(lived_in & quick & ~urban, _ZONES.index(Zone.RURAL), kind)
 
 
 def _runs(code: NDArray[np.int64]) -> list[NDArray[np.intp]]:

@@ -43,7 +43,7 @@ class Canvas:
         self.span_class = np.zeros((SPANS, x, y), np.uint8)
         self.span_lo_cm = np.zeros((SPANS, x, y), np.int16)
         self.span_hi_cm = np.zeros((SPANS, x, y), np.int16)
-        self.road: Mask = np.asarray((raster.flags & ROAD > 0).any(axis=0))
+        self.road: Mask = np.asarray((raster.flags & ROAD > 0).any(axis=0))  # and what pave() adds: stays free
         self.taken: Mask = np.asarray((raster.flags > 0).any(axis=0))  # no building stands here
 
     def box(self, corners_m: Doubles) -> Patch:
@@ -112,12 +112,39 @@ class Canvas:
         self.span_lo_cm[slot, x, y] = np.clip(low_cm[ok], -32000, 32000)
         self.span_hi_cm[slot, x, y] = np.clip(high_cm[ok], -32000, 32000)
 
+    def add_tops(self, patch: Patch, kind: Semantics, low_m: float, top_m: Doubles) -> None:
+        """A solid whose top [w, h] differs from cell to cell, in metres above the highest ground below it.
+
+        Cells whose top is not above low_m stay free; nothing is added over a road.
+        """
+        keep = patch.mask & ~self.road[patch.x, patch.y] & (top_m > low_m)
+        if not keep.any():
+            return
+        x, y = Patch(patch.x, patch.y, keep).cells()
+        ground = self.surface_cm[0, x, y].astype(np.int64)
+        top = ground.max() + np.round(top_m[keep] * 100).astype(np.int64)
+        self.add_cells(x, y, kind, ground + round(low_m * 100), top)
+
+    def pave(self, patch: Patch) -> None:
+        """Keep everything off a patch that vehicles use."""
+        self.road[patch.x, patch.y] |= patch.mask
+        self.reserve(patch)
+
+    def centres_m(self, patch: Patch) -> tuple[Doubles, Doubles]:
+        """[w, 1] and [1, h] world coordinates of the centres of a patch's cells."""
+        x = self.origin_m[0] + (np.arange(patch.x.start, patch.x.stop) + 0.5) * self.cell_m
+        y = self.origin_m[1] + (np.arange(patch.y.start, patch.y.stop) + 0.5) * self.cell_m
+        return x[:, None], y[None]
+
+    def ground_cm(self, xy_m: Doubles) -> NDArray[np.int64]:
+        """[...] terrain heights at points [..., 2]; those outside take the nearest cell's."""
+        at = np.floor((xy_m - self.origin_m) / self.cell_m).astype(np.intp)
+        i, j = (np.clip(at[..., k], 0, self.road.shape[k] - 1) for k in range(2))
+        return self.surface_cm[0, i, j].astype(np.int64)
+
     def flags_at(self, xy_m: Doubles) -> Labels:
         """[...] union over levels of the raster's flags at points [..., 2]; 0 outside."""
-        at = np.floor((xy_m - self.origin_m) / self.cell_m).astype(np.intp)
-        inside = np.all((at >= 0) & (at < self.road.shape), axis=-1)
-        i, j = (np.clip(at[..., k], 0, self.road.shape[k] - 1) for k in range(2))
-        return np.where(inside, np.bitwise_or.reduce(self.raster.flags[:, i, j], axis=0), 0).astype(np.uint8)
+        return flags_at(self.raster, xy_m)
 
     def tile(self) -> TownTile:
         origin = (float(self.origin_m[0]), float(self.origin_m[1]))
@@ -131,6 +158,15 @@ class Canvas:
             self.span_lo_cm,
             self.span_hi_cm,
         )
+
+
+def flags_at(raster: RoadRaster, xy_m: Doubles) -> Labels:
+    """[...] union over levels of the flags at points [..., 2]; 0 outside."""
+    at = np.floor((xy_m - raster.origin_m) / raster.cell_m).astype(np.intp)
+    size = raster.flags.shape[1:]
+    inside = np.all((at >= 0) & (at < size), axis=-1)
+    i, j = (np.clip(at[..., k], 0, size[k] - 1) for k in range(2))
+    return np.where(inside, np.bitwise_or.reduce(raster.flags[:, i, j], axis=0), 0).astype(np.uint8)
 
 
 def surface_of(flags: Labels, ground_everywhere: bool) -> Labels:

@@ -1,66 +1,105 @@
-"""What stands along streets: lamps, trees, hedges, fences, rails, signals and street boxes; and what carries decks."""
+"""Street furniture along the edges of blocks: lamps, signs, benches, bins, kiosks, bus stops; and the map's signals."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from dcgen.types import Doubles, Semantics
-from scenarios.layout import CROSSWALK, ROAD, SIDEWALK
+from scenarios.layout import ROAD, SIDEWALK
 from scenarios.roadmap import RoadMap
-from scenarios.world.blocks import STEP_M, Blocks, Edge, Zone
+from scenarios.world.blocks import STEP_M, Blocks, Edge
+from scenarios.world.boundaries import boundary, guard_rail, raised
 from scenarios.world.canvas import Canvas, rectangle
-from scenarios.world.lots import plant_tree
+from scenarios.world.construction import road_works
+from scenarios.world.greenery import street_trees
+from scenarios.world.style import TownStyle, Zone
 
 POLE_M = 0.4
+LAMP_M = 6.0
+TALL_LAMP_M = 8.0
 LAMP_SPACING_M = 26.0
 LAMP_INSET_M = 0.45
-FENCE_INSET_M = 1.2
-FENCE_M = 0.6
-TREE_INSET_M = 2.6
-TREE_SPACING_M = 9.0
-RAIL_INSET_M = 0.6
-STEEP_M = 1.5
-MEDIAN_END_M = 7.0
+STOP_SPACING_M = 160.0
+_CITY = (Zone.DOWNTOWN, Zone.PARK)
+_LIVED_IN = (Zone.DOWNTOWN, Zone.RESIDENTIAL, Zone.PARK)
 
 
-def furnish(blocks: Blocks, road_map: RoadMap, canvas: Canvas) -> None:
-    """Everything along the block edges, then the map's own signals and the decks."""
-    place_signals(road_map, canvas)
+@dataclass(frozen=True)
+class Piece:
+    """A box that stands along streets, its length along them, every spacing_m where chance allows."""
+
+    kind: Semantics
+    size_m: tuple[float, float, float]
+    inset_m: float
+    spacing_m: float
+    chance: float
+    zones: tuple[Zone, ...]
+
+
+PIECES = (
+    Piece(Semantics.OTHER, (1.2, 1.2, 1.5), 0.3, 45.0, 0.5, tuple(Zone)),  # street cabinet
+    Piece(Semantics.OTHER, (2.8, 2.2, 2.8), 0.4, 130.0, 0.35, _CITY),  # kiosk
+    Piece(Semantics.OTHER, (1.2, 1.2, 3.0), 0.3, 110.0, 0.35, (Zone.DOWNTOWN,)),  # advertising column
+    Piece(Semantics.OTHER, (1.8, 0.6, 0.8), 0.3, 34.0, 0.5, _CITY),  # bench
+    Piece(Semantics.OTHER, (0.6, 0.6, 1.1), 0.3, 52.0, 0.5, _LIVED_IN),  # bin
+    Piece(Semantics.OTHER, (0.4, 0.4, 0.9), 0.3, 95.0, 0.5, (Zone.DOWNTOWN, Zone.RESIDENTIAL)),  # hydrant
+    Piece(Semantics.POLE, (0.4, 0.4, 2.6), 0.45, 64.0, 0.5, tuple(Zone)),  # sign
+)
+
+
+def furnish(blocks: Blocks, canvas: Canvas, style: TownStyle) -> None:
+    """Everything along the block edges."""
     for edge in blocks.edges:
-        rng = np.random.default_rng(edge.seed + 2)
-        if edge.urban and _raised(edge, canvas):
-            _lamps_behind(edge, canvas, LAMP_SPACING_M, 1.6)
-            _strip(edge, canvas, Semantics.BARRIER, 1.0, FENCE_M, RAIL_INSET_M)
-        elif edge.urban:
-            _lamps(edge, canvas, LAMP_SPACING_M)
-            _boxes(edge, canvas, rng)
-            _street_trees(edge, canvas, rng)
-            _boundary(edge, canvas, rng)
-        else:
-            _open_road(edge, canvas, rng)
-            _cabinets(edge, canvas, 5.0, 80.0)
-    _medians(road_map, canvas, np.random.default_rng(blocks.edges[0].seed if blocks.edges else 0))
-    furnish_decks(canvas)
-
-
-def _medians(road_map: RoadMap, canvas: Canvas, rng: np.random.Generator) -> None:
-    """Hedges along half of the medians that are wide enough, open at their ends and at crosswalks."""
-    for key in sorted(road_map.lanes):
-        lane = road_map.lanes[key]
-        planted = rng.random() < 0.5
-        if lane.kind != "median" or not planted or float(np.median(lane.width_m)) < 1.8:
+        if edge.narrow:
             continue
-        line = lane.centre_m[:, :2]
-        s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
-        around = line[:, None] + np.array([[0, 0], [3, 0], [-3, 0], [0, 3], [0, -3]])
-        crossing = (np.bitwise_or.reduce(canvas.flags_at(around), axis=1) & CROSSWALK) > 0
-        for k in range(len(line) - 1):
-            step = line[k + 1] - line[k]
-            length = float(np.linalg.norm(step))
-            if s[k] < MEDIAN_END_M or s[-1] - s[k + 1] < MEDIAN_END_M or crossing[k] or length < 0.05:
-                continue
-            middle = (line[k] + line[k + 1]) / 2
-            canvas.add(canvas.box(rectangle(middle, step / length, length + 0.2, 0.8)), Semantics.VEGETATION, 0.0, 1.0)
+        rng = np.random.default_rng(edge.seed + 2)
+        steep = raised(edge, canvas)
+        guard_rail(edge, canvas, steep)
+        if steep.mean() > 0.5:
+            lamps(edge, canvas, style, LAMP_SPACING_M if edge.urban else 38.0, 1.6, TALL_LAMP_M)
+        elif edge.urban:
+            _street(edge, canvas, style, rng)
+        else:
+            _open_road(edge, canvas, style, rng)
+
+
+def _street(edge: Edge, canvas: Canvas, style: TownStyle, rng: np.random.Generator) -> None:
+    lamps(edge, canvas, style, LAMP_SPACING_M, LAMP_INSET_M, LAMP_M)
+    bus_stops(edge, canvas, style, np.random.default_rng([edge.seed, 7]))
+    road_works(edge, canvas, style, np.random.default_rng([edge.seed, 8]))
+    _pieces(edge, canvas, style)
+    street_trees(edge, canvas, style, rng)
+    boundary(edge, canvas, style, rng)
+
+
+def _open_road(edge: Edge, canvas: Canvas, style: TownStyle, rng: np.random.Generator) -> None:
+    """Guard rails beside fast roads, lamps beside the rest, sometimes rows of trees."""
+    railed, road_side = rng.random() < 0.7, np.random.default_rng([edge.seed, 8])
+    if edge.fast and railed and edge.length_m > 20 and style.furniture > 0:
+        guard_rail(edge, canvas)
+        lamps(edge, canvas, style, 38.0, 1.6, TALL_LAMP_M)
+    elif edge.length_m > 30:
+        lamps(edge, canvas, style, 34.0, LAMP_INSET_M, TALL_LAMP_M)
+        road_works(edge, canvas, style, road_side)
+        street_trees(edge, canvas, style, rng)
+        if edge.zone not in (Zone.RURAL, Zone.PARK):
+            boundary(edge, canvas, style, rng)
+    for mark in np.arange(15.0, edge.length_m, 80.0):
+        if road_side.random() < style.furniture:
+            stand(edge, canvas, int(mark / STEP_M), Semantics.OTHER, (1.2, 1.2, 1.5), 5.0)
+
+
+def lamps(edge: Edge, canvas: Canvas, style: TownStyle, spacing_m: float, inset_m: float, height_m: float) -> None:
+    """A row of lamps; sparser or denser than spacing_m as the style says."""
+    if style.furniture == 0:
+        return
+    spacing_m *= float(np.clip(0.5 / style.furniture, 0.75, 3.0))
+    first = spacing_m / 2 if edge.length_m < 60 else 6.0
+    for mark in np.arange(first, edge.length_m - 1.0, spacing_m):
+        k = min(int(mark / STEP_M), len(edge.point_m) - 1)
+        _post(canvas, edge.point_m[k] + edge.inward[k] * inset_m, height_m)
 
 
 def _post(canvas: Canvas, at_m: Doubles, height_m: float) -> bool:
@@ -73,120 +112,53 @@ def _post(canvas: Canvas, at_m: Doubles, height_m: float) -> bool:
     return True
 
 
-def _places(edge: Edge, first_m: float, spacing_m: float, inset_m: float) -> list[tuple[int, Doubles]]:
-    """Sample indices and points at regular spacing, inset_m into the block."""
-    marks = np.arange(first_m, edge.length_m - 1.0, spacing_m)
-    index = np.minimum((marks / STEP_M).astype(int), len(edge.point_m) - 1)
-    return [(int(k), edge.point_m[k] + edge.inward[k] * inset_m) for k in index]
+def _pieces(edge: Edge, canvas: Canvas, style: TownStyle) -> None:
+    for number, piece in enumerate(PIECES):
+        if edge.zone not in piece.zones:
+            continue
+        rng = np.random.default_rng([edge.seed, 20 + number])
+        for mark in np.arange(rng.uniform(4.0, piece.spacing_m), edge.length_m - 3.0, piece.spacing_m):
+            if rng.random() < 2 * style.furniture * piece.chance:
+                stand(edge, canvas, int(mark / STEP_M), piece.kind, piece.size_m, piece.inset_m)
+    if edge.zone is Zone.DOWNTOWN and edge.seed % 5 == 0 and style.furniture > 0.2:  # bollards before a front
+        for mark in np.arange(0.3 * edge.length_m, min(0.3 * edge.length_m + 13.0, edge.length_m - 2), 2.4):
+            stand(edge, canvas, int(mark / STEP_M), Semantics.OTHER, (0.4, 0.4, 1.0), 0.2)
 
 
-def _lamps(edge: Edge, canvas: Canvas, spacing_m: float) -> None:
-    for _, at in _places(edge, spacing_m / 2 if edge.length_m < 60 else 6.0, spacing_m, LAMP_INSET_M):
-        _post(canvas, at, 6.0)
-
-
-def _boxes(edge: Edge, canvas: Canvas, rng: np.random.Generator) -> None:
-    """A bus shelter on some streets, else street cabinets, where there is room before the buildings."""
-    if rng.random() < 0.3 and edge.length_m > 30:
-        _box(edge, canvas, int(rng.uniform(0.25, 0.75) * edge.length_m / STEP_M), (4.0, 1.6), 2.4, 0.3)
-    else:
-        _cabinets(edge, canvas, 0.3, 45.0)
-
-
-def _cabinets(edge: Edge, canvas: Canvas, inset_m: float, spacing_m: float) -> None:
-    for mark in np.arange(15.0, edge.length_m, spacing_m):
-        _box(edge, canvas, int(mark / STEP_M), (1.2, 1.2), 1.5, inset_m)
-
-
-def _box(edge: Edge, canvas: Canvas, index: int, size_m: tuple[float, float], height_m: float, inset_m: float) -> None:
+def stand(
+    edge: Edge, canvas: Canvas, index: int, kind: Semantics, size_m: tuple[float, float, float], inset_m: float
+) -> bool:
+    """A box beside the street. False where its place is taken."""
     index = min(index, len(edge.point_m) - 1)
     at = edge.point_m[index] + edge.inward[index] * (size_m[1] / 2 + inset_m)
-    patch = canvas.box(rectangle(at, edge.along(index), *size_m))
-    if canvas.free(patch):
-        canvas.add(patch, Semantics.OTHER, 0.0, height_m)
-        canvas.reserve(patch)
+    patch = canvas.box(rectangle(at, edge.along(index), *size_m[:2]))
+    if not canvas.free(patch):
+        return False
+    canvas.add(patch, kind, 0.0, size_m[2])
+    canvas.reserve(patch)
+    return True
 
 
-def _street_trees(edge: Edge, canvas: Canvas, rng: np.random.Generator) -> None:
-    chance = {Zone.RESIDENTIAL: 0.6, Zone.PARK: 0.8, Zone.INDUSTRIAL: 0.3}.get(edge.zone, 0.0)
-    if rng.random() >= chance:
-        return
-    radius, top = rng.uniform(1.9, 2.3), rng.uniform(5.5, 6.5)
-    for _, at in _places(edge, 4.0, TREE_SPACING_M, TREE_INSET_M):
-        plant_tree(canvas, at, radius, top)
-
-
-def _boundary(edge: Edge, canvas: Canvas, rng: np.random.Generator) -> None:
-    """One kind of boundary along the whole edge, open at regular entrances."""
-    kinds: dict[Zone, tuple[tuple[Semantics, float, float], ...]] = {
-        Zone.RESIDENTIAL: ((Semantics.VEGETATION, 1.3, 0.4), (Semantics.BARRIER, 1.2, 0.35)),
-        Zone.INDUSTRIAL: ((Semantics.BARRIER, 2.0, 0.8),),
-        Zone.PARK: ((Semantics.BARRIER, 1.2, 0.3), (Semantics.VEGETATION, 1.2, 0.3)),
-    }
-    draw = rng.random()
-    for kind, height, share in kinds.get(edge.zone, ()):
-        if draw < share:
-            width = 0.8 if kind == Semantics.VEGETATION else FENCE_M
-            _strip(edge, canvas, kind, height, width, FENCE_INSET_M, period_m=18.0, gap_m=3.5)
-            return
-        draw -= share
-
-
-def _strip(
-    edge: Edge,
-    canvas: Canvas,
-    kind: Semantics,
-    height_m: float,
-    width_m: float,
-    inset_m: float,
-    period_m: float = 0.0,
-    gap_m: float = 0.0,
-) -> None:
-    """A strip that follows the edge, with a gap of gap_m every period_m."""
-    line = edge.point_m + edge.inward * inset_m
-    for k in range(len(line) - 1):
-        if period_m and (k * STEP_M) % period_m < gap_m:
+def bus_stops(edge: Edge, canvas: Canvas, style: TownStyle, rng: np.random.Generator) -> None:
+    """A shelter (back wall, bench, roof on two legs) and the pole of the stop, now and then along a street."""
+    for mark in np.arange(rng.uniform(18.0, 60.0), edge.length_m - 12.0, STOP_SPACING_M):
+        if rng.random() >= 0.9 * style.furniture or edge.zone is Zone.RURAL:
             continue
-        step = line[k + 1] - line[k]
-        length = float(np.linalg.norm(step))
-        if not 0.05 < length < 3.0:
+        index = int(mark / STEP_M)
+        at, along, inward = edge.point_m[index] + edge.inward[index] * 0.2, edge.along(index), edge.inward[index]
+        whole = canvas.box(rectangle(at + inward * 0.8, along, 4.4, 1.6))
+        if not canvas.free(whole):
             continue
-        patch = canvas.box(rectangle((line[k] + line[k + 1]) / 2, step / length, length + 0.2, width_m))
-        canvas.add(patch, kind, 0.0, height_m, over_taken=False)
-        canvas.reserve(patch)
-
-
-def _open_road(edge: Edge, canvas: Canvas, rng: np.random.Generator) -> None:
-    """Guard rails beside fast and raised roads, lamps beside the rest, sometimes rows of trees."""
-    if _raised(edge, canvas) or (edge.fast and rng.random() < 0.7 and edge.length_m > 20):
-        _strip(edge, canvas, Semantics.BARRIER, 1.0, FENCE_M, RAIL_INSET_M)
-        _lamps_behind(edge, canvas, 38.0, 1.6)
-    elif edge.length_m > 30:
-        _lamps_behind(edge, canvas, 34.0, LAMP_INSET_M)
-        if rng.random() < 0.5:
-            radius, top = rng.uniform(2.0, 2.4), rng.uniform(5.5, 6.5)
-            for _, at in _places(edge, 5.0, 10.0, 4.0):
-                plant_tree(canvas, at, radius, top)
-
-
-def _raised(edge: Edge, canvas: Canvas) -> bool:
-    """Whether the street lies well above the land beside it."""
-    near, away = (
-        canvas.surface_cm[0][canvas_cells(canvas, edge.point_m + edge.inward * inset_m)].astype(np.int64)
-        for inset_m in (-1.0, 12.0)
-    )
-    return float(np.median(near - away)) > 100 * STEEP_M
-
-
-def _lamps_behind(edge: Edge, canvas: Canvas, spacing_m: float, inset_m: float) -> None:
-    for _, at in _places(edge, 8.0, spacing_m, inset_m):
-        _post(canvas, at, 8.0)
-
-
-def canvas_cells(canvas: Canvas, xy_m: Doubles) -> tuple[np.ndarray, np.ndarray]:
-    """Cell indices of points [N, 2], those outside moved to the edge."""
-    at = np.floor((xy_m - canvas.origin_m) / canvas.cell_m).astype(np.intp)
-    return np.clip(at[:, 0], 0, canvas.road.shape[0] - 1), np.clip(at[:, 1], 0, canvas.road.shape[1] - 1)
+        parts = [
+            (rectangle(at + inward * 1.4, along, 4.4, 0.4), 0.0, 2.4),
+            (rectangle(at + inward, along, 3.2, 0.6), 0.0, 0.8),
+        ]
+        parts += [(rectangle(at + inward * 0.3 + along * u, along, 0.4, 0.4), 0.0, 2.4) for u in (-2.0, 2.0)]
+        parts += [(rectangle(at + inward * 0.8, along, 4.4, 1.6), 2.4, 2.8)]
+        for corners, low, high in parts:
+            canvas.add(canvas.box(corners), Semantics.OTHER, low, high)
+        canvas.reserve(whole)
+        _post(canvas, at + along * 3.4 + inward * 0.3, 2.8)
 
 
 def place_signals(road_map: RoadMap, canvas: Canvas) -> None:
@@ -215,33 +187,3 @@ def _stand(canvas: Canvas, at_m: Doubles, height_m: float) -> bool:
     canvas.add(patch, Semantics.POLE, 0.0, height_m)
     canvas.reserve(patch)
     return True
-
-
-def furnish_decks(canvas: Canvas) -> None:
-    """Rails along the open sides of decks and pillars below them, clear of the road underneath."""
-    if len(canvas.surface_class) < 2:
-        return
-    from scipy import ndimage
-
-    whole = canvas.surface_class[1] > 0
-    if not whole.any():
-        return
-    x, y = (np.flatnonzero(whole.any(axis=axis)) for axis in (1, 0))
-    cut = (slice(max(x[0] - 20, 0), x[-1] + 21), slice(max(y[0] - 20, 0), y[-1] + 21))
-    deck = whole[cut]
-    height, below = canvas.surface_cm[1][cut].astype(np.int64), canvas.surface_cm[0][cut].astype(np.int64)
-    away, nearest = ndimage.distance_transform_edt(~deck, return_indices=True)
-    # Where the deck goes on as level 0 (a ramp at its height) its end is no open side.
-    mapped = canvas.raster.flags[0][cut] > 0
-    landing = mapped & (away < 12) & (np.abs(below - height[nearest[0], nearest[1]]) < 100)
-    joined = ndimage.binary_closing(deck | landing, iterations=2)
-    x, y = np.nonzero(deck & ~ndimage.binary_erosion(joined, iterations=3))
-    level = height[x, y]
-    canvas.add_cells(x + cut[0].start, y + cut[1].start, Semantics.BARRIER, level, level + 100)
-    spots = deck & ~ndimage.binary_dilation(mapped, iterations=5)
-    step, half = round(9.0 / canvas.cell_m), round(0.6 / canvas.cell_m)
-    grid = np.zeros_like(spots)
-    grid[::step, ::step] = True
-    mark = ndimage.binary_dilation(grid & ndimage.binary_erosion(spots, iterations=half), iterations=half) & spots
-    x, y = np.nonzero(mark)
-    canvas.add_cells(x + cut[0].start, y + cut[1].start, Semantics.OTHER, below[x, y], height[x, y] - 60)

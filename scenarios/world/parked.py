@@ -1,14 +1,17 @@
-"""Parked cars: in parking lanes and on paved shoulders beside a sidewalk, clear of everything that moves. N car."""
+"""Parked cars: in parking lanes, on paved shoulders beside a sidewalk and in parking lots. N car."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcgen.types import AgentTracks, Doubles, Semantics, wrap_angle
 from scenarios.layout import ROAD, SIDEWALK, RoadRaster
 from scenarios.roadmap import Lane, RoadMap
+from scenarios.world.canvas import flags_at
 from scenarios.world.clearance import footprint
+from scenarios.world.parking_lots import ParkingLot
+from scenarios.world.plan import plan_town
+from scenarios.world.style import TownStyle, mixed
 
 FIRST_ID = 1_000_000
 SLOT_M = 6.4
@@ -18,14 +21,20 @@ SLOW_MPS = 23.0
 _Row = tuple[float, float, float, float, float, float, float]  # x, y, z, yaw, length, width, height
 
 
-def park_cars(road_map: RoadMap, raster: RoadRaster, seed: int) -> AgentTracks:
-    """Parked cars as agents of one frame. Every one of them stands on road cells with its whole footprint."""
+def park_cars(road_map: RoadMap, raster: RoadRaster, seed: int, style: TownStyle | None = None) -> AgentTracks:
+    """Parked cars as agents of one frame, in the town that build_town makes of the same seed and style.
+
+    Beside streets they stand on road cells with their whole footprint, else in a stall of a parking lot.
+    """
+    style = style or mixed()
     rng = np.random.default_rng([seed, 77])
     rows: list[_Row] = []
     for key in sorted(road_map.lanes):
         lane = road_map.lanes[key]
         if _for_parking(lane, raster):
-            rows.extend(_fill(lane, raster, rng))
+            rows.extend(_fill(lane, raster, style, rng))
+    for lot in plan_town(road_map, raster, seed, style).lots:
+        rows.extend(_fill_lot(lot, style))
     table = np.array(rows, np.float64).reshape(-1, 7)
     n = len(table)
     return AgentTracks(
@@ -55,10 +64,10 @@ def _for_parking(lane: Lane, raster: RoadRaster) -> bool:
     return bool(beside.mean() > 0.5)
 
 
-def _fill(lane: Lane, raster: RoadRaster, rng: np.random.Generator) -> list[_Row]:
+def _fill(lane: Lane, raster: RoadRaster, style: TownStyle, rng: np.random.Generator) -> list[_Row]:
     step = np.linalg.norm(np.diff(lane.centre_m[:, :2], axis=0), axis=1)
     s = np.concatenate([[0.0], np.cumsum(step)])
-    share = rng.uniform(0.25, 0.85)
+    share = rng.uniform(0.25, 0.85) * 2 * style.parking
     rows: list[_Row] = []
     for at in np.arange(END_M + SLOT_M / 2, s[-1] - END_M - SLOT_M / 2, SLOT_M):
         if rng.random() > share:
@@ -74,14 +83,19 @@ def _fill(lane: Lane, raster: RoadRaster, rng: np.random.Generator) -> list[_Row
     return rows
 
 
+def _fill_lot(lot: ParkingLot, style: TownStyle) -> list[_Row]:
+    """Cars in some of the stalls, nose in or out."""
+    rng = np.random.default_rng([lot.seed, 4])
+    share = min(0.95, rng.uniform(0.4, 0.9) * (0.5 + style.parking))
+    rows: list[_Row] = []
+    for x, y, yaw in lot.stalls:
+        draw, back_in, turn = rng.random(), rng.random() < 0.3, rng.normal(0, 0.015)
+        size = (rng.uniform(3.8, 4.8), rng.uniform(1.7, 1.95), rng.uniform(1.42, 1.8))
+        if draw < share:
+            heading = float(wrap_angle(yaw + np.pi * back_in + turn))
+            rows.append((float(x), float(y), lot.z_m, heading, *size))
+    return rows
+
+
 def _on_road(raster: RoadRaster, xy_m: Doubles, yaw: float, size: tuple[float, float, float]) -> bool:
     return bool((flags_at(raster, footprint(xy_m, yaw, size[0], size[1])) & ROAD > 0).all())
-
-
-def flags_at(raster: RoadRaster, xy_m: Doubles) -> NDArray[np.uint8]:
-    """[...] union over levels of the flags at points [..., 2]; 0 outside."""
-    at = np.floor((xy_m - raster.origin_m) / raster.cell_m).astype(np.intp)
-    size = raster.flags.shape[1:]
-    inside = np.all((at >= 0) & (at < size), axis=-1)
-    i, j = (np.clip(at[..., k], 0, size[k] - 1) for k in range(2))
-    return np.where(inside, np.bitwise_or.reduce(raster.flags[:, i, j], axis=0), 0).astype(np.uint8)

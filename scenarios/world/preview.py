@@ -67,7 +67,7 @@ def oblique_view(labels: Labels, scale: int = 4) -> Pixels:
             base = rows - j * deep - k * high
             colour = PALETTE[line[solid]].astype(np.float64)
             columns = (solid[:, None] * scale + np.arange(scale)).ravel()
-            top = np.repeat(np.clip(colour * (0.85 + 0.05 * k), 0, 255).astype(np.uint8), scale, axis=0)
+            top = np.repeat(np.clip(colour * (0.85 + 0.4 * k / max(nz, 8)), 0, 255).astype(np.uint8), scale, axis=0)
             side = np.repeat((colour * 0.6).astype(np.uint8), scale, axis=0)
             picture[max(base - high, 0) : base, columns] = side[None]
             picture[max(base - high - deep, 0) : base - high, columns] = top[None]

@@ -1,25 +1,36 @@
-"""A seeded procedural town on a road map: terrain, blocks, buildings, greenery, street furniture and parked cars."""
+"""A seeded procedural town on a road map: terrain, blocks, buildings, greenery, street furniture and parking lots."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from scenarios.layout import RoadRaster
 from scenarios.roadmap import RoadMap
-from scenarios.world.blocks import find_blocks
 from scenarios.world.canvas import Canvas
-from scenarios.world.furniture import furnish
-from scenarios.world.lots import build_lots, plant_open_land
+from scenarios.world.decks import furnish_decks
+from scenarios.world.furniture import furnish, place_signals
+from scenarios.world.greenery import plant_open_land
+from scenarios.world.lots import build_lots
+from scenarios.world.medians import furnish_medians
+from scenarios.world.parking_lots import fence_lots, pave_lots
+from scenarios.world.plan import plan_town
+from scenarios.world.style import TownStyle, mixed
 from scenarios.world.terrain import terrain_cm
 from scenarios.world.tile import TownTile
 
 
-def build_town(road_map: RoadMap, raster: RoadRaster, seed: int) -> TownTile:
-    """The town that this seed grows on the map. Surfaces are the raster's own; nothing stands on a road."""
-    rng = np.random.default_rng(seed)
+def build_town(road_map: RoadMap, raster: RoadRaster, seed: int, style: TownStyle | None = None) -> TownTile:
+    """The town that this seed and style (mixed() unless given) grow on the map.
+
+    Surfaces are the raster's own; nothing stands on a road, and every solid lies above its ground.
+    """
+    style = style or mixed()
+    plan = plan_town(road_map, raster, seed, style)
     canvas = Canvas(raster, terrain_cm(raster))
-    blocks = find_blocks(road_map, canvas, rng)
-    build_lots(blocks, canvas)
-    furnish(blocks, road_map, canvas)
-    plant_open_land(blocks, canvas, rng)
+    pave_lots(plan.lots, canvas)
+    place_signals(road_map, canvas)
+    build_lots(plan.blocks, canvas, style)
+    fence_lots(plan.lots, canvas, style)
+    furnish(plan.blocks, canvas, style)
+    furnish_medians(plan.blocks, road_map, canvas, style)
+    furnish_decks(canvas)
+    plant_open_land(plan.blocks, canvas, style)
     return canvas.tile()

@@ -8,7 +8,9 @@ from scenarios.layout import ROAD, SIDEWALK, rasterise
 from scenarios.roads import read_map
 from scenarios.world.clearance import boxes_touch
 from scenarios.world.parked import park_cars
+from scenarios.world.plan import plan_town
 from scenarios.world.store import World
+from scenarios.world.style import mixed
 from scenarios.world.terrain import terrain_cm
 from scenarios.world.town import build_town
 
@@ -61,16 +63,24 @@ def test_the_signal_stands_beside_the_road(street: World) -> None:
     assert ((near == Semantics.POLE) & high).any()
 
 
-def test_parked_cars_fill_the_parking_lane_alone() -> None:
+def test_parked_cars_fill_the_parking_lane_and_the_lots_alone() -> None:
     road_map = street_map()
     raster = rasterise(road_map)
-    cars = [park_cars(road_map, raster, seed) for seed in range(6)]
-    assert sum(len(each.id) for each in cars) > 20
-    for each in cars:
-        assert np.all(np.abs(each.pose[:, 0, 1] + 4.75) < 0.3) and not each.speed_mps.any()
-        for k in range(len(each.id) - 1):
+    in_lane = in_lots = 0
+    for seed in range(6):
+        cars = park_cars(road_map, raster, seed)
+        lane = np.abs(cars.pose[:, 0, 1] + 4.75) < 0.3
+        stalls = np.concatenate(
+            [np.zeros((0, 3)), *(lot.stalls for lot in plan_town(road_map, raster, seed, mixed()).lots)]
+        )
+        assert not cars.speed_mps.any()
+        for at in cars.pose[~lane, 0, :2]:
+            assert np.hypot(*(stalls[:, :2] - at).T).min() < 0.01
+        in_lane, in_lots = in_lane + int(lane.sum()), in_lots + int((~lane).sum())
+        for k in range(len(cars.id) - 1):
             rest = slice(k + 1, None)
-            assert not boxes_touch(each.pose[k, 0], each.size_m[k], each.pose[rest, 0], each.size_m[rest]).any()
+            assert not boxes_touch(cars.pose[k, 0], cars.size_m[k], cars.pose[rest, 0], cars.size_m[rest]).any()
+    assert in_lane > 20 and in_lots > 20
 
 
 def test_boxes_touch_by_their_corners_too() -> None:
