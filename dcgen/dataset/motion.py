@@ -53,7 +53,7 @@ def instances_of(owner: Instances) -> Instances:
 
 def in_voxels(flow_m: Floats, voxel_m: Sequence[float]) -> Floats:
     """Flow in voxels along each axis, as UniOcc and Cam4DOcc keep it."""
-    return flow_m / np.asarray(voxel_m, np.float32)
+    return np.divide(flow_m, np.asarray(voxel_m), dtype=np.float32)
 
 
 def owners(
@@ -97,7 +97,8 @@ def rigid_flow(
 
 def _axes(grid: GridSpec) -> tuple[Doubles, ...]:
     """Centres of the voxels along x, y and z."""
-    return tuple(o + (np.arange(n) + 0.5) * v for n, v, o in zip(grid.shape, grid.voxel_m, grid.origin_m, strict=True))
+    steps = (np.arange(n, dtype=np.float64) + 0.5 for n in grid.shape)
+    return tuple(o + step * v for step, v, o in zip(steps, grid.voxel_m, grid.origin_m, strict=True))
 
 
 def _world_se3_agent(agents: AgentTracks) -> Doubles:
