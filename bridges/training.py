@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcgen.clip_store import ClipSource, write_shard
+from bridges.dataset import dcgen_dataset
 from dcgen.config import PRESETS, ModelConfig
+from dcgen.dataset.source import ClipRows, ClipSource
 from dcgen.errors import DcgenError
 from dcgen.types import Clip
-from scenarios.world.clips import iterate_clips, sample_clip
+from scenarios.world.clips import sample_clip
 from scenarios.world.store import World, load_world
 
 Tell = Callable[[str], None]
-SHARD_CLIPS = 256
 DEFAULTS: dict[str, dict[str, Any]] = {
     "vae": {"steps": 2_000, "batch": 4, "learning_rate": 1.5e-3, "ema": 0.998, "cooldown": 0.5},
     "decoder": {"steps": 600, "batch": 4, "learning_rate": 5e-4, "ema": 0.995, "warmup": 30, "cooldown": 0.6},
@@ -32,22 +31,6 @@ def preset(name: str) -> ModelConfig:
     if name not in PRESETS:
         raise DcgenError(f"--preset {name}: no such sizes; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]()
-
-
-def cut_clips(
-    worlds: Sequence[Path], out: Path, count: int, seed: int, config: ModelConfig, progress: Callable[[int, int], None]
-) -> int:
-    """Cut `count` clips from worlds into a folder of shards. Shards that are there already are left as they are."""
-    done = 0
-    while done < count:
-        size = min(SHARD_CLIPS, count - done)
-        shard = out / f"shard-{done // SHARD_CLIPS:05d}"
-        if not shard.exists():
-            clips = iterate_clips(worlds, seed, config.grid, config.frames, config.dt_s, start=done)
-            write_shard(islice(clips, size), shard)
-        done += size
-        progress(done, count)
-    return done
 
 
 @dataclass
@@ -67,7 +50,7 @@ class LiveClips:
         return (self.config.frames, *self.config.grid.shape)
 
     def rows(self, index: NDArray[np.int64], fields: Iterable[str]) -> dict[str, NDArray]:
-        """The named arrays of some clips, as ClipStore.rows gives them."""
+        """The named arrays of some clips, as ClipRows.rows gives them."""
         clips = [self._clip(int(n)) for n in index]
         read: dict[str, Callable[[Clip], Any]] = {
             "labels": lambda clip: clip.labels,
@@ -86,17 +69,19 @@ class LiveClips:
 
 
 def open_source(folders: Sequence[Path], count: int, seed: int, config: ModelConfig) -> ClipSource:
-    """Clips cut beforehand from one folder, or worlds to cut them from on the fly."""
-    from dcgen.recipes import open_clips
+    """The clips of one data set, or worlds to cut them from on the fly."""
+    from dcgen.recipes import check_fits
 
     if len(folders) == 1 and not (folders[0] / "world.npz").exists():
-        return open_clips(folders[0], config)
+        source = ClipRows(dcgen_dataset(folders[0]))
+        check_fits(folders[0], source, config)
+        return source
     return LiveClips([load_world(folder) for folder in folders], count, seed, config)
 
 
 @dataclass(frozen=True)
 class TrainingOrder:
-    """What is asked of `dcgen train`. folders: one of cut clips, or worlds, of which `count` clips are cut.
+    """What is asked of `dcgen train`. folders: one data set, or worlds, of which `count` clips are cut.
 
     vae is the run of an autoencoder, start the name or folder of a model whose transformer goes on. asked holds
     steps, batch, learning_rate and accumulate; None stands for what has worked.

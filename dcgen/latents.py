@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcgen.clip_store import ClipSource, in_order
+from dcgen.dataset.source import ClipSource, in_order
 from dcgen.device import autocast
 from dcgen.errors import CheckpointError
 from dcgen.hexplane import HexPlane, flatten, unflatten

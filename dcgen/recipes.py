@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dcgen.checkpoint import Model, build, load_part, read_config, read_tensors, save_model, write_tensors
-from dcgen.clip_store import ClipSource, ClipStore
 from dcgen.config import ModelConfig
+from dcgen.dataset.source import ClipSource
 from dcgen.device import default_device
 from dcgen.dit.model import Dit
 from dcgen.errors import CheckpointError, GridMismatch
@@ -25,13 +25,11 @@ EMA = "ema.safetensors"
 DECODER_NOISE = 1.1  # of the latents' spread, when the decoder alone is trained
 
 
-def open_clips(folder: Path, config: ModelConfig) -> ClipStore:
-    """A store whose clips have the model's shape. Raises WorldError or GridMismatch."""
-    store = ClipStore.open(folder)
+def check_fits(name: object, clips: ClipSource, config: ModelConfig) -> None:
+    """Raises GridMismatch where the clips called `name` do not have the model's shape."""
     want = (config.frames, *config.grid.shape)
-    if store.clip_shape != want:
-        raise GridMismatch(f"{folder}: clips are {store.clip_shape}, model {config.name} needs {want}; cut them again")
-    return store
+    if clips.clip_shape != want:
+        raise GridMismatch(f"{name}: clips are {clips.clip_shape}, model {config.name} needs {want}; build them again")
 
 
 def train_vae(

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dcgen.clip_store import ClipSource, in_order
 from dcgen.config import HexShape, ModelConfig
+from dcgen.dataset.source import ClipSource, in_order
 from dcgen.device import autocast
 from dcgen.dit.conditioning import ConditionBatch
 from dcgen.dit.model import Dit

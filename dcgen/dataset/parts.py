@@ -120,6 +120,7 @@ def write_part(
     values = {
         "format": FORMAT,
         "version": VERSION,
+        "spec": spec.sha256,
         "part": part,
         "shard": shard,
         "clips": [asdict(row) for row in rows],
@@ -135,7 +136,12 @@ def read_part(folder: Path, spec: DatasetSpec, part: int) -> Part:
         rows = tuple(Row.from_dict(each) for each in values["clips"])
         shard = values["shard"]
         size, digest = (int(shard["bytes"]), str(shard["sha256"])) if shard is not None else (None, None)
-        if values["part"] != part or len(rows) != len(spec.part_range(part)) or spec.cut != (shard is None):
+        if (
+            values["part"] != part
+            or values["spec"] != spec.sha256
+            or len(rows) != len(spec.part_range(part))
+            or spec.cut != (shard is None)
+        ):
             raise ValueError("is the index of another data set")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"{path}: {error}; delete it and run the build again") from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dcgen.dataset.files import read_json, write_json
+from dcgen.dataset.files import canonical, read_json, write_json
 from dcgen.errors import DatasetError
 from dcgen.types import GridSpec
 
@@ -54,6 +55,11 @@ class DatasetSpec:
     def clip_shape(self) -> tuple[int, int, int, int]:
         """(T, X, Y, Z)."""
         return (self.frames, *self.grid.shape)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of all of it."""
+        return hashlib.sha256(canonical(self.to_dict()).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

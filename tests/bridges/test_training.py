@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from bridges.training import LiveClips, TrainingOrder, run_training
-from dcgen.clip_store import FIELDS, LAYOUT_SCALE, ClipStore, write_shard
+from dcgen.dataset.packing import LAYOUT_SCALE
+from dcgen.dataset.source import FIELDS
 from dcgen.errors import DcgenError
 from dcgen.types import Clip, GridSpec
 from scenarios.layout import rasterise
 from scenarios.world.clips import iterate_clips, save_world
 from scenarios.world.store import World, assemble_world
-from tests.dcgen.small import CONFIG
+from tests.dcgen.small import CONFIG, dataset_of
 from tests.scenarios.world.conftest import street_map, street_traffic
 
 GRID = GridSpec((32, 40, 8), (0.8, 0.8, 0.8), (-12.8, -16.0, -2.0))
@@ -62,9 +63,7 @@ def test_live_clips_are_those_a_shard_would_hold(worlds: list[World], live: Live
         save_world(world, folder)
     source = iterate_clips(folders, SEED, GRID, MODEL.frames, MODEL.dt_s)
     clips: list[Clip] = [next(source) for _ in range(COUNT)]
-    write_shard(clips[:3], tmp_path / "shard-00000")
-    write_shard(clips[3:], tmp_path / "shard-00001")
-    store = ClipStore.open(tmp_path)
+    store = dataset_of(clips, tmp_path / "clips")
     assert len(live) == len(store) == COUNT
     assert live.clip_shape == store.clip_shape == (MODEL.frames, *GRID.shape)
     index = np.array([6, 0, 3])

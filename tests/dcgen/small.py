@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from dcgen.checkpoint import Model
 from dcgen.config import DitConfig, ModelConfig, VaeConfig
+from dcgen.dataset.source import ClipRows
+from dcgen.dataset.spec import DatasetSpec
+from dcgen.dataset.store import DatasetWriter, open_dataset
 from dcgen.dit.conditioning import ConditionBatch
 from dcgen.dit.model import Dit
 from dcgen.types import (
@@ -117,6 +121,16 @@ def clip(seed: int = 0) -> Clip:
         moving[t] = (labels[t] == Semantics.VEHICLE) & (labels[(t + 1) % FRAMES] != Semantics.VEHICLE)
     conditions = replace(chunk(seed, seed=seed), layout_agents=layout_of(labels), first_frame=0)
     return Clip(labels, moving, conditions)
+
+
+def dataset_of(clips: list[Clip], folder: Path, part_clips: int = 3) -> ClipRows:
+    """The rows of a data set of some clips."""
+    first = clips[0].conditions
+    spec = DatasetSpec(first.grid, first.frames, first.dt_s, len(clips), part_clips=part_clips)
+    with DatasetWriter(folder, spec) as writer:
+        for part in range(spec.parts):
+            writer.write_shard(part, [clips[n] for n in spec.part_range(part)])
+    return ClipRows(open_dataset(folder))
 
 
 def condition_batch(batch: int = 3, config: ModelConfig = CONFIG, seed: int = 0) -> ConditionBatch:

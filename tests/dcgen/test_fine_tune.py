@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from dcgen.checkpoint import load_model, read_tensors
-from dcgen.clip_store import ClipStore, write_shard
 from dcgen.errors import CheckpointError
 from dcgen.recipes import train_dit
 from dcgen.train import TrainConfig
-from tests.dcgen.small import clip, model
+from tests.dcgen.small import clip, dataset_of, model
 
 HARDLY = TrainConfig(steps=1, batch=2, warmup=1, learning_rate=1e-9, weight_decay=0.0, save_s=1e9, log_every=1)
 BFLOAT16 = 2.0**-8  # what rounding to it costs, of a number
@@ -18,8 +17,7 @@ BFLOAT16 = 2.0**-8  # what rounding to it costs, of a number
 
 @pytest.fixture
 def clips(tmp_path):
-    write_shard([clip(seed) for seed in range(5)], tmp_path / "clips" / "shard-00000")
-    return ClipStore.open(tmp_path / "clips")
+    return dataset_of([clip(seed) for seed in range(5)], tmp_path / "clips")
 
 
 def test_training_goes_on_from_a_model(clips, tmp_path):

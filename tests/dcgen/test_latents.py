@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dcgen.clip_store import ClipStore, write_shard
 from dcgen.errors import CheckpointError
 from dcgen.hexplane import unflatten
 from dcgen.latents import encode_labels, encode_store, latent_statistics
 from dcgen.vae.model import Vae
-from tests.dcgen.small import CONFIG, clip, randomise
+from tests.dcgen.small import CONFIG, clip, dataset_of, randomise
 
 CLIPS = 19  # more than one batch, and no whole number of them
 
@@ -24,9 +23,7 @@ def vae():
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    write_shard([clip(seed % 7) for seed in range(11)], folder / "shard-00000")
-    write_shard([clip(seed % 5) for seed in range(8)], folder / "shard-00001")
-    return ClipStore.open(folder)
+    return dataset_of([clip(seed % 7) for seed in range(11)] + [clip(seed % 5) for seed in range(8)], folder)
 
 
 @pytest.fixture(scope="module")

@@ -7,30 +7,27 @@ import pytest
 import torch
 
 from dcgen.checkpoint import load_model, read_tensors, write_tensors
-from dcgen.clip_store import ClipStore, write_shard
-from dcgen.errors import CheckpointError, GridMismatch, WorldError
+from dcgen.errors import CheckpointError, GridMismatch
 from dcgen.generate import Sampling, generate
-from dcgen.recipes import load_vae, open_clips, train_decoder, train_dit, train_vae
+from dcgen.recipes import check_fits, load_vae, train_decoder, train_dit, train_vae
 from dcgen.stages import dit_batches, label_weights, vae_batches
 from dcgen.train import TrainConfig
 from dcgen.types import UNKNOWN
-from tests.dcgen.small import CONFIG, GRID, chunk, clip, standing
+from tests.dcgen.small import CONFIG, GRID, chunk, clip, dataset_of, standing
 
 HOW = TrainConfig(steps=3, batch=2, warmup=1, save_s=1e9, log_every=1)
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    write_shard([clip(seed) for seed in range(6)], folder / "shard-00000")
-    return folder
+    return dataset_of([clip(seed) for seed in range(6)], tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
 def runs(clips, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    weights = train_vae(CONFIG, ClipStore.open(clips), folder / "vae", HOW)
-    return folder, weights, train_dit(folder / "vae", ClipStore.open(clips), folder / "dit", HOW)
+    weights = train_vae(CONFIG, clips, folder / "vae", HOW)
+    return folder, weights, train_dit(folder / "vae", clips, folder / "dit", HOW)
 
 
 def test_clips_become_a_model_that_generates(runs):
@@ -47,8 +44,8 @@ def test_clips_become_a_model_that_generates(runs):
 def test_the_same_seed_gives_the_same_weights(runs, clips):
     folder, weights, file = runs
     before = [read_tensors(path) for path in (weights, file)]
-    vae = train_vae(CONFIG, ClipStore.open(clips), folder / "again", HOW)
-    dit = train_dit(folder / "vae", ClipStore.open(clips), folder / "dit", HOW)
+    vae = train_vae(CONFIG, clips, folder / "again", HOW)
+    dit = train_dit(folder / "vae", clips, folder / "dit", HOW)
     for (tensors, metadata), path in zip(before, (vae, dit), strict=True):
         after = read_tensors(path)
         assert after[1] == metadata
@@ -58,7 +55,7 @@ def test_the_same_seed_gives_the_same_weights(runs, clips):
 def test_the_decoder_learns_alone(runs, clips):
     folder, weights, _ = runs
     before, _ = read_tensors(weights)
-    after, _ = read_tensors(train_decoder(folder / "vae", ClipStore.open(clips), folder / "decoder", HOW))
+    after, _ = read_tensors(train_decoder(folder / "vae", clips, folder / "decoder", HOW))
     changed = {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
     assert changed and all(name.startswith("decoder.") for name in changed)
 
@@ -69,15 +66,14 @@ def test_latents_of_another_autoencoder_are_refused(runs, clips, tmp_path):
     tensors["decoder.static.enter.bias"] += 1
     write_tensors(tmp_path / "ema.safetensors", tensors, metadata)
     with pytest.raises(CheckpointError, match=r"statistics\.safetensors: belongs to another autoencoder"):
-        train_dit(tmp_path, ClipStore.open(clips), folder / "dit", HOW)
+        train_dit(tmp_path, clips, folder / "dit", HOW)
 
 
-def test_clips_of_another_shape_are_named(clips, tmp_path):
+def test_clips_of_another_shape_are_named(clips):
     other = replace(CONFIG, grid=replace(GRID, shape=(24, 16, 8)))
     with pytest.raises(GridMismatch, match=r"clips are \(4, 16, 24, 8\), model tiny needs \(4, 24, 16, 8\)"):
-        open_clips(clips, other)
-    with pytest.raises(WorldError, match="no clips here"):
-        open_clips(tmp_path, CONFIG)
+        check_fits("here", clips, other)
+    check_fits("here", clips, CONFIG)
 
 
 def test_a_file_that_holds_no_autoencoder_is_named(runs, tmp_path):
@@ -96,7 +92,7 @@ def test_a_file_that_holds_no_autoencoder_is_named(runs, tmp_path):
 
 
 def test_batches_are_a_function_of_their_number(clips):
-    store = ClipStore.open(clips)
+    store = clips
     size = CONFIG.hex_shape.size
     latents = np.random.default_rng(0).normal(size=(len(store), size)).astype(np.float16)
     first = vae_batches(store, CONFIG, 3, 5)
@@ -113,7 +109,7 @@ def test_batches_are_a_function_of_their_number(clips):
 
 
 def test_some_inputs_are_hidden_and_none_is_changed(clips):
-    batch_at = vae_batches(ClipStore.open(clips), CONFIG, 4, 0)
+    batch_at = vae_batches(clips, CONFIG, 4, 0)
     hidden = []
     for i in range(20):
         batch = batch_at(i)
@@ -124,7 +120,7 @@ def test_some_inputs_are_hidden_and_none_is_changed(clips):
 
 
 def test_rare_classes_weigh_more(clips):
-    weights = label_weights(ClipStore.open(clips))
+    weights = label_weights(clips)
     counts = np.bincount(np.stack([clip(s).labels for s in range(6)]).ravel(), minlength=12)
     order = np.argsort(-counts[counts > 0])
     present = weights.numpy()[counts > 0][order]
