@@ -27,6 +27,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "unknown": (),
     "instances": tuple(AGENT_FIELDS),
     "flow": tuple(AGENT_FIELDS),
+    "displacement": tuple(AGENT_FIELDS),
     "points": ("point_count", "points"),
     "layout": ("layout_static", "layout_agents"),
 }
@@ -53,6 +54,8 @@ class ForecastWindow:
     instances: Tensor | None = None  # int32 [W, X, Y, Z] see motion.Motion
     forward_m: Tensor | None = None  # float32 [W, X, Y, Z, 3] see motion.Motion; NaN where it is not known
     backward_m: Tensor | None = None  # float32 [W, X, Y, Z, 3]
+    # float32 [F, X, Y, Z, 3] from where content is in the last past frame to where it is in each future one
+    displacement_m: Tensor | None = None
     points: Tensor | None = None  # float32 [P, N, 4] x, y, z, intensity in each frame's own ego frame; 0 behind count
     point_count: Tensor | None = None  # int64 [P]
     layout_static: Tensor | None = None  # float32 [STATIC_CHANNELS, X, Y] in the anchor's grid
@@ -153,18 +156,24 @@ class ForecastDataset(Dataset[ForecastWindow]):
         return poses if self.dataset.spec.ego_centred else np.broadcast_to(packed["world_se3_anchor"], poses.shape)
 
     def _motion(self, packed: Packed, frames: slice) -> dict[str, Any]:
-        wanted = {"instances", "flow"} & set(self.fields)
+        wanted = {"instances", "flow", "displacement"} & set(self.fields)
         if not wanted:
             return {}
         agents = AgentTracks(**{name.removeprefix("agent_"): packed[name] for name in AGENT_FIELDS})
         grid, poses = self.dataset.spec.grid, self._world_se3_grid(packed)
         owner = owners(packed["labels"][frames], agents.frames(frames.start, frames.stop), grid, poses[frames])
         out: dict[str, Any] = {}
-        if "instances" in wanted:
-            out["instances"] = instances_of(owner)
         if "flow" in wanted:
             for name, step in (("forward_m", 1), ("backward_m", -1)):
                 out[name] = rigid_flow(owner, agents, grid, poses, step, first=frames.start)
+        if "displacement" in wanted:
+            now = frames.start + self.past - 1
+            steps = range(1, self.future + 1)
+            last = owner[self.past - 1 : self.past]
+            flows = [rigid_flow(last, agents, grid, poses, step, first=now) for step in steps]
+            out["displacement_m"] = np.concatenate(flows or [np.zeros((0, *grid.shape, 3), np.float32)])
+        if "instances" in wanted:
+            out["instances"] = instances_of(owner)
         return out
 
     def _points(self, packed: Packed, start: int) -> dict[str, Any]:

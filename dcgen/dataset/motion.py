@@ -65,11 +65,11 @@ def owners(
     """
     movable = np.zeros(256, bool)
     movable[list(MOVABLE)] = True
-    owner = np.where(movable[labels], np.int32(NOBODY), np.int32(0))
+    owner = np.empty(labels.shape, np.int32)
     boxes = _boxes(agents, grid, world_se3_grid)
     scale = (1 / max(grid.voxel_m[:2]), 1 / grid.voxel_m[2])
     run: Any = _compiled(claim) if fast else claim_numpy
-    run(*boxes, *_axes(grid), *scale, REACH, labels, np.empty(grid.shape), owner)
+    run(*boxes, *_axes(grid), *scale, REACH, movable, labels, np.empty(grid.shape), owner)
     return owner
 
 
@@ -181,11 +181,17 @@ def claim(
     across: float,  # voxels a metre, horizontally
     up: float,  # and vertically
     reach: float,  # voxels
+    movable: Any,  # bool [256] classes that somebody owns
     labels: Any,  # uint8 [T, X, Y, Z]
     nearest: Any,  # scratch, float64 [X, Y, Z]
-    owner: Any,  # in and out, int32 [T, X, Y, Z]
+    owner: Any,  # out, int32 [T, X, Y, Z]
 ) -> None:
     """Give voxels to the nearest box of their class, the first of equally near ones; within a box is less than 0."""
+    for t in range(labels.shape[0]):
+        for i in range(labels.shape[1]):
+            for j in range(labels.shape[2]):
+                for k in range(labels.shape[3]):
+                    owner[t, i, j, k] = NOBODY if movable[labels[t, i, j, k]] else 0
     last = -1
     for b in range(frame.shape[0]):
         t = frame[b]
@@ -209,9 +215,10 @@ def claim(
 
 def claim_numpy(
     frame: Any, name: Any, class_id: Any, half_m: Any, box_se3_grid: Any, voxels: Any, x_m: Any, y_m: Any, z_m: Any,
-    across: float, up: float, reach: float, labels: Any, nearest: Any, owner: Any,
+    across: float, up: float, reach: float, movable: Any, labels: Any, nearest: Any, owner: Any,
 ) -> None:  # fmt: skip
     """The slow twin of claim."""
+    owner[:] = np.where(movable[labels], NOBODY, 0)
     for t in np.unique(frame):
         nearest[:] = np.inf
         for b in np.flatnonzero(frame == t):
@@ -236,10 +243,13 @@ def displace(
 ) -> None:
     """The flow of every voxel."""
     for t in range(owner.shape[0]):
+        calm = not stirs[t, 0]
         for i in range(owner.shape[1]):
             for j in range(owner.shape[2]):
                 for k in range(owner.shape[3]):
                     who = owner[t, i, j, k]
+                    if who == 0 and calm:
+                        continue
                     if who < 0:
                         flow[t, i, j, k, :] = np.nan
                     elif stirs[t, who]:

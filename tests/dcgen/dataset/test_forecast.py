@@ -95,6 +95,15 @@ def test_flow_knows_frames_beyond_the_window(name, request):
     assert item.forward_m[3].isfinite().all() and item.instances.dtype == torch.int32
 
 
+def test_displacement_goes_from_the_last_past_frame_to_each_future_one(centred):
+    item = ForecastDataset(centred, 2, 3, ("displacement", "flow", "instances"), stride=1)[1]
+    assert torch.equal(item.displacement_m[0].isfinite(), item.forward_m[1].isfinite())
+    owned = item.instances[1] > 0
+    assert torch.allclose(item.displacement_m[0][owned], item.forward_m[1][owned])
+    way = item.displacement_m.norm(dim=-1)[:, item.instances[1] == 1].mean(dim=1)
+    assert way[0] < way[1] < way[2] and item.displacement_m.shape == (3, *GRID.shape, 3)
+
+
 def test_sweeps_are_those_of_the_past_and_padded(anchored):
     batch = collate([ForecastDataset(anchored, 3, 2, "points", stride=2)[n] for n in (0, 1)])
     assert batch.point_count.tolist() == [[3, 5, 7], [7, 9, 11]] and batch.points.shape == (2, 3, 11, 4)
