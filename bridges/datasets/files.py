@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 
-from bridges.datasets.restricted import load_restricted
+from bridges.datasets.restricted import load_restricted, shown
 from dcgen.errors import DatasetError
 from dcgen.types import Doubles
 from scenarios.reading import read_file
@@ -104,7 +104,7 @@ class Archive:
         shape, dtype, _, data = self._member(name, "Of", None)
         if not dtype.hasobject:  # an empty list becomes an empty array of floats
             if int(np.prod(shape)):
-                raise DatasetError(f"{self.path}: {name} is an array of {dtype}, not a list; {_AGAIN}")
+                raise DatasetError(f"{self.path}: {name} is an array of {shown(dtype)}, not a list; {_AGAIN}")
             return []
         value = load_restricted(data, f"{self.path}: {name}", MOST_OBJECT_BYTES)
         items = value.tolist() if isinstance(value, np.ndarray) else value
@@ -114,7 +114,7 @@ class Archive:
 
     def _member(self, name: str, kinds: str, shape: tuple[int, ...] | None) -> tuple[Any, np.dtype, bool, bytes]:
         if name not in self:
-            there = ", ".join(sorted(each.removesuffix(".npy") for each in self._names)[:6])
+            there = ", ".join(sorted(shown(each.removesuffix(".npy")) for each in self._names)[:6])
             raise DatasetError(f"{self.path}: has no array {name!r}, only {there}; check which set this is")
         try:
             with self._zip.open(f"{name}.npy") as file:
@@ -123,7 +123,7 @@ class Archive:
                 found, fortran, dtype = read(file)
                 if dtype.kind not in kinds or (shape is not None and found != shape):
                     raise DatasetError(
-                        f"{self.path}: {name} is {dtype} {list(found)}, expected kind {'/'.join(kinds)} "
+                        f"{self.path}: {name} is {shown(dtype)} {list(found)}, expected kind {'/'.join(kinds)} "
                         f"{list(shape or ())}; check which set this is"
                     )
                 most = MOST_OBJECT_BYTES if shape is None else int(np.prod(shape)) * dtype.itemsize
@@ -140,7 +140,7 @@ class Archive:
             raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> DatasetError:
-        return DatasetError(f"{self.path}: damaged ({' '.join(str(error).split())[:80]}); {_AGAIN}")
+        return DatasetError(f"{self.path}: damaged ({shown(error)}); {_AGAIN}")
 
 
 def read_table(path: Path, columns: int) -> Doubles:

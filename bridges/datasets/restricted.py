@@ -25,6 +25,11 @@ _TYPE = re.compile(r"[biufc?][0-9]{0,2}|[US][0-9]{1,5}|O8?")
 _REMEDY = "copy the file again from its publisher"
 
 
+def shown(text: object, most: int = 80) -> str:
+    """What a file says, fit for one line of a message."""
+    return "".join(c if c.isprintable() else " " for c in str(text))[:most]
+
+
 class Refused(Exception):
     """A pickle that asks for something it may not have."""
 
@@ -49,7 +54,7 @@ class _Type:
 
     def __init__(self, code: str, *_: object) -> None:
         if not isinstance(code, str) or not _TYPE.fullmatch(code):
-            raise Refused(f"it holds an array of type {str(code)[:40]!r}")
+            raise Refused(f"it holds an array of type {shown(code)!r}")
         self.code, self.order = code, "="
 
     def __setstate__(self, state: tuple) -> None:
@@ -149,7 +154,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         maker = _MAKERS.get((module, name))
         if maker is None:
-            raise Refused(f"it asks for {module}.{name}"[:120])
+            raise Refused(f"it asks for {shown(module)}.{shown(name)}")
         return maker
 
     def persistent_load(self, pid: object) -> Any:
@@ -203,7 +208,6 @@ def load_restricted(data: bytes, place: str, most_bytes: int = MOST_BYTES, most_
     except Refused as error:
         raise DatasetError(f"{place}: refused, {error}; {_REMEDY}") from None
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise DatasetError(f"{place}: damaged ({reason}); {_REMEDY}") from None
+        raise DatasetError(f"{place}: damaged ({shown(error)}); {_REMEDY}") from None
     except (MemoryError, RecursionError, OverflowError):
         raise DatasetError(f"{place}: damaged (asks for too much memory); {_REMEDY}") from None

@@ -17,7 +17,7 @@ import numpy as np
 from bridges.datasets.agents import Box
 from bridges.datasets.class_maps import UNIOCC
 from bridges.datasets.files import Archive, check_growing, check_poses, read_bytes
-from bridges.datasets.restricted import load_restricted
+from bridges.datasets.restricted import load_restricted, shown
 from bridges.datasets.sequence import Frame, ReadOptions, mirrored
 from dcgen.errors import DatasetError
 from dcgen.types import MOVABLE, Doubles, GridSpec, wide_grid
@@ -88,7 +88,7 @@ class UniOccScene:
                 ) from None
             check_poses(path, np.stack([pose, local]))
             if not (min(length, width, height) > 0 and max(length, width, height) < 1e3):
-                raise DatasetError(f"{path}: annotations: agent {token[:40]} has no size; copy the file again")
+                raise DatasetError(f"{path}: annotations: agent {shown(token)} has no size; copy the file again")
             class_id = UNIOCC.of(kind, path)
             ego_in_box = np.abs(np.linalg.inv(local)[:2, 3]) < (length / 2, width / 2)
             if class_id in MOVABLE and not ego_in_box.all():
@@ -106,22 +106,33 @@ def open_uniocc(folder: Path, options: ReadOptions) -> list[UniOccScene]:
     rate = _RATE.search(whole)
     dt_s = options.dt_s or (1.0 / float(rate[1]) if rate and float(rate[1]) > 0 else None)
     if dt_s is None:
-        raise DatasetError(f"{folder}: its name tells no rate, as NuScenes-via-Occ3D-2Hz-mini does; give the dt_s, too")
+        raise DatasetError(
+            f"{folder}: its name tells no rate such as -2Hz-; keep the name its authors gave, or give --dt"
+        )
     y_right = bool(_BY_CARLA.match(whole)) if options.y_right is None else options.y_right
     return [
         UniOccScene(name, _listed(folder, path, name, files), dt_s, y_right, options)
-        for name, files in (_scene(path, info) for info in infos)
+        for info in infos
+        for name, files in _drives(path, info)
     ]
 
 
-def _scene(path: Path, info: Any) -> tuple[str, list[str]]:
+def _drives(path: Path, info: Any) -> list[tuple[str, list[str]]]:
+    """(name, files) of each recording of a scene: where several cars recorded it, one each."""
+    egos = info.get("egos") if isinstance(info, dict) else None
+    if isinstance(egos, list):
+        return [_drive(path, ego, "ego_name", f"{info.get('scene_name')}/") for ego in egos]
+    return [_drive(path, info, "scene_name", "")]
+
+
+def _drive(path: Path, info: Any, key: str, before: str) -> tuple[str, list[str]]:
     try:
-        name, files = info["scene_name"], list(info["occ_in_scene_paths"])
+        name, files = info[key], list(info["occ_in_scene_paths"])
     except (KeyError, TypeError, IndexError):
-        raise DatasetError(f"{path}: a scene lacks scene_name or occ_in_scene_paths; copy the file again") from None
+        raise DatasetError(f"{path}: a scene lacks {key} or occ_in_scene_paths; copy the file again") from None
     if not isinstance(name, str) or not files or not all(isinstance(each, str) for each in files):
-        raise DatasetError(f"{path}: scene {str(name)[:40]} lists no frames; copy the file again")
-    return name, files
+        raise DatasetError(f"{path}: scene {shown(name)} lists no frames; copy the file again")
+    return shown(before + name), files
 
 
 def _listed(folder: Path, path: Path, name: str, files: list[str]) -> tuple[Path, ...]:
@@ -129,7 +140,7 @@ def _listed(folder: Path, path: Path, name: str, files: list[str]) -> tuple[Path
     parts = [PurePosixPath(each.replace("\\", "/")) for each in files]
     for part in parts:
         if part.is_absolute() or ".." in part.parts or part.suffix != ".npz":
-            raise DatasetError(f"{path}: scene {name}: {str(part)[:80]} lies outside the set; copy the file again")
+            raise DatasetError(f"{path}: scene {name}: {shown(part)} lies outside the set; copy the file again")
     if all(part.stem.isdecimal() for part in parts):
         numbers = [int(part.stem) for part in parts]
         check_growing(Path(f"{path}: scene {name}"), numbers)

@@ -126,6 +126,11 @@ def test_what_an_attribute_reaches_is_refused() -> None:
             load(data)
 
 
+def test_a_line_stays_a_line() -> None:
+    with pytest.raises(DatasetError, match=r"it asks for numpy\.lo ad;"):
+        load(b"\x80\x04\x8c\x05numpy\x8c\x05lo\nad\x93.")
+
+
 def test_functions_are_not_changed() -> None:
     """BUILD would put a state into a function that many files share."""
     for module, name in (("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct"), ("builtins", "dict")):

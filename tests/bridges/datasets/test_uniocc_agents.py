@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,15 @@ def test_agents_keep_their_ids_from_clip_to_clip(tmp_path: Path) -> None:
     clips = open_set("uniocc", writers.uniocc(tmp_path / "a-2Hz", frames=2), 1)
     assert np.array_equal(np.sort(clips[0].conditions.agents.id), np.sort(clips[1].conditions.agents.id))
     assert not clips[0].moving.any()  # one sighting tells no speed
+
+
+def test_each_car_that_recorded_a_scene_is_a_recording(tmp_path: Path) -> None:
+    folder = writers.uniocc(tmp_path / "OPV2V-10Hz", frames=3, y_right=True)
+    files = [f"scene_001/{frame}.npz" for frame in range(3)]
+    egos = [{"ego_name": f"{n}", "occ_in_scene_paths": files[:n]} for n in (2, 3)]
+    (folder / "scene_infos.pkl").write_bytes(pickle.dumps([{"scene_name": "scene_001", "egos": egos}]))
+    clips = open_set("uniocc", folder, 1)
+    assert len(clips) == 5 and clips[4].source == "uniocc scene_001/3: frame 2"
 
 
 def test_the_side_of_y_may_be_said(tmp_path: Path) -> None:
