@@ -1,9 +1,10 @@
 """What LiDARs see of a world: points, and the observed voxels of a labelled grid. T frame, X/Y/Z voxel axes.
 
 A free voxel is observed when a ray passes through it. A voxel that is not free is observed when a ray ends in it or
-against it. Labels are votes over a voxel's cells, while rays end at the world itself: a hit may lie in a voxel that
-was voted free, and then the labelled surface is the next voxel on the ray's way, if it follows within a voxel's edge.
-What lies behind a surface stays out of sight, for no ray goes on there, and so do voxels that a ray only grazes.
+against it. Rays end at the world itself, while labels are votes over a voxel's cells: a hit may lie in a voxel that
+was voted free, or on the face between two. So both the voxel just before a hit and the first one behind it count where
+they are not free, the latter no further away than a voxel's edge. What lies behind a surface stays out of sight, for no
+ray goes on there, and so do voxels that a ray only grazes.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ __all__ = [
     "sweep_picture",
 ]
 
-TOUCH_M = 0.01  # a hit on the face between two voxels belongs to the one behind
+TOUCH_M = 0.01  # a hit this close to a face between two voxels touches both
 LOOKS = 5  # places behind a hit where its label is looked for
-SPACING = 0.25  # of a voxel: rays closer to each other than this are not all followed
+SPACING = 0.125  # of a voxel: rays closer to each other than this are not all followed
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,15 @@ def seen_voxels(
         _from_m(rig.azimuths, 2 * np.pi / rig.azimuths, min(voxel[:2]) * SPACING),
         _from_m(rig.channels, float(np.diff(beams.slope, append=np.inf).min()), voxel[2] * SPACING),
     )
-    behind = np.linspace(TOUCH_M, max(voxel.max(), TOUCH_M), LOOKS) * beams.cosine[:, None]
+    looks = np.append(-TOUCH_M, np.linspace(TOUCH_M, max(voxel.max(), TOUCH_M), LOOKS))
+    places = looks * beams.cosine[:, None]
     module: Any = sight_kernels if fast else lidar_numpy
     run: Any = compiled if fast else lambda kernel: kernel
     for turn, mount in zip(cast.turns, rig.mounts_m, strict=True):
         at = ((grid_se3_ego @ np.append(mount, 1.0))[:3] - grid.origin_m) / voxel
         where = (*(float(value) for value in at), *steps, turn.distance_m)
         run(module.pass_voxels)(*where, *thinned, passed)
-        run(module.end_voxels)(*where, turn.class_id, behind, labels, observed)
+        run(module.end_voxels)(*where, turn.class_id, places, labels, observed)
     return observed | (passed & (labels == Semantics.FREE))
 
 

@@ -244,21 +244,19 @@ def end_voxels(
     step_z: Any,
     distance_m: Any,
     class_id: Any,
-    behind_m: Any,
+    place_m: Any,
     labels: Any,
     observed: Any,
 ) -> None:
-    """Mark, for every hit, the first voxel at or behind it that is not free."""
+    """Mark, for every hit, the voxel it lies in and the first one behind it, each where it is not free."""
     a, c = np.nonzero(class_id)
-    place = distance_m[a, c][:, None] + behind_m[c]  # [hits, P]
+    place = distance_m[a, c][:, None] + place_m[c]  # [hits, P]
     i = np.floor(at_x + step_x[a][:, None] * place).astype(np.int64)
     j = np.floor(at_y + step_y[a][:, None] * place).astype(np.int64)
     k = np.floor(at_z + step_z[c][:, None] * place).astype(np.int64)
     within = np.ones(place.shape, bool)
     for index, cells in zip((i, j, k), labels.shape, strict=True):
         within &= (index >= 0) & (index < cells)
-    within = np.cumprod(within, axis=1) > 0
     solid = within & (labels[np.where(within, i, 0), np.where(within, j, 0), np.where(within, k, 0)] != 0)
-    first = solid.argmax(axis=1)
-    row = np.flatnonzero(solid.any(axis=1))
-    observed[i[row, first[row]], j[row, first[row]], k[row, first[row]]] = True
+    solid[:, 1:] &= np.cumsum(solid[:, 1:], axis=1) == 1
+    observed[i[solid], j[solid], k[solid]] = True

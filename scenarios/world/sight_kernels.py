@@ -96,23 +96,22 @@ def end_voxels(
     step_z: Any,  # float64 [C]
     distance_m: Any,  # float64 [A, C]
     class_id: Any,  # uint8 [A, C], 0 where nothing was hit
-    behind_m: Any,  # float64 [C, P] where behind a hit its labelled voxel is looked for
+    place_m: Any,  # float64 [C, P] where a hit's voxels are looked for: just before it, and from there on behind it
     labels: Any,  # uint8 [X, Y, Z]
     observed: Any,  # in and out, bool [X, Y, Z]
 ) -> None:
-    """Mark, for every hit, the first voxel at or behind it that is not free."""
+    """Mark, for every hit, the voxel it lies in and the first one behind it, each where it is not free."""
     nx, ny, nz = labels.shape
     for a in range(distance_m.shape[0]):
         for c in range(distance_m.shape[1]):
             if class_id[a, c] == 0:
                 continue
-            for p in range(behind_m.shape[1]):
-                s = distance_m[a, c] + behind_m[c, p]
+            for p in range(place_m.shape[1]):
+                s = distance_m[a, c] + place_m[c, p]
                 i = math.floor(at_x + step_x[a] * s)
                 j = math.floor(at_y + step_y[a] * s)
                 k = math.floor(at_z + step_z[c] * s)
-                if not (0 <= i < nx and 0 <= j < ny and 0 <= k < nz):
-                    break
-                if labels[i, j, k] != 0:
+                if 0 <= i < nx and 0 <= j < ny and 0 <= k < nz and labels[i, j, k] != 0:
                     observed[i, j, k] = True
-                    break
+                    if p > 0:
+                        break
