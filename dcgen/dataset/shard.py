@@ -68,7 +68,7 @@ class Shard:
         self.path, self.spec, self.clips = path, spec, clips
         self._shapes = field_shapes(spec)
         try:
-            self._file: Any = h5py.File(path, "r")
+            self._file: Any = h5py.File(path, "r", rdcc_nbytes=0)  # every block is read once: nothing is kept
             self._data = {
                 name: checked_dataset(self._file, path, name, dtype, (clips, *shape))
                 for name, (dtype, shape) in self._shapes.items()

@@ -29,7 +29,7 @@ from dcgen.dataset.spec import NAME, DatasetSpec, load_spec, save_spec
 from dcgen.errors import DatasetError
 from dcgen.types import NUM_CLASSES, UNKNOWN, Clip
 
-OPEN_SHARDS = 8
+OPEN_SHARDS = 96
 
 
 class DatasetWriter:
@@ -114,26 +114,29 @@ class ClipReader(Protocol):
 
 @dataclass
 class ShardReader:
-    """Clips of shards. A shard is checked when it is opened; the last OPEN_SHARDS stay open."""
+    """Clips of shards. A shard is checked before it is first read; the last OPEN_SHARDS stay open."""
 
     folder: Path
     spec: DatasetSpec
     parts: tuple[Part, ...]
     _open: OrderedDict[int, Shard] = field(default_factory=OrderedDict)
+    _whole: dict[int, Path] = field(default_factory=dict)  # shards whose checksum was compared
 
     def packed(self, index: int, fields: Iterable[str]) -> Packed:
         place, clip = divmod(index, self.spec.part_clips)
         shard = self._open.get(place)
         if shard is None:
             part = self.parts[place]
-            shard = self._open[place] = Shard(check_shard(self.folder, part), self.spec, len(part.rows))
+            if place not in self._whole:
+                self._whole[place] = check_shard(self.folder, part)
+            shard = self._open[place] = Shard(self._whole[place], self.spec, len(part.rows))
             while len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(place)
         return shard.read(clip, fields)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_open": OrderedDict()}  # a worker opens its own
+        return {**self.__dict__, "_open": OrderedDict(), "_whole": {}}  # a worker opens its own
 
 
 @dataclass(frozen=True)
