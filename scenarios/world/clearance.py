@@ -45,20 +45,25 @@ def clear_of_traffic(parked: AgentTracks, traffic: TrafficLog, every: int = 2) -
 
 
 def boxes_touch(pose: Doubles, size_m: Doubles, others: Doubles, other_sizes_m: Doubles) -> NDArray[np.bool_]:
-    """[N] whether an oriented rectangle (x, y, yaw; length, width) meets each of others [N, 3] (separating axes)."""
-    offset = others[:, :2] - pose[:2]
+    """[N] whether an oriented rectangle (x, y, yaw; length, width) meets each of others [N, 3] (separating axes).
+
+    One rectangle against all, or [N, 3] and [N, 2 or 3] one against one.
+    """
+    offset = others[:, :2] - pose[..., :2]
     apart = np.zeros(len(others), bool)
     for first in (True, False):
-        axis_yaw = np.full(len(others), pose[2]) if first else others[:, 2]
+        axis_yaw = np.broadcast_to(pose[..., 2], len(others)) if first else others[:, 2]
         for turn in (0.0, np.pi / 2):
             axis = np.stack([np.cos(axis_yaw + turn), np.sin(axis_yaw + turn)], axis=1)
-            reach = _reach(pose[2] - axis_yaw - turn, size_m) + _reach(others[:, 2] - axis_yaw - turn, other_sizes_m.T)
+            reach = _reach(pose[..., 2] - axis_yaw - turn, size_m) + _reach(
+                others[:, 2] - axis_yaw - turn, other_sizes_m
+            )
             apart |= np.abs((offset * axis).sum(axis=1)) > reach
     return ~apart
 
 
 def _reach(angle: Doubles, size_m: Doubles) -> Doubles:
-    reach: Doubles = (np.abs(np.cos(angle)) * size_m[0] + np.abs(np.sin(angle)) * size_m[1]) / 2
+    reach: Doubles = (np.abs(np.cos(angle)) * size_m[..., 0] + np.abs(np.sin(angle)) * size_m[..., 1]) / 2
     return reach
 
 

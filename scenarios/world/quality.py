@@ -11,7 +11,11 @@ from dcgen.types import CLASS_NAMES, MOVABLE, AgentTracks, Doubles, GridSpec, Se
 from scenarios.world.clearance import boxes_touch, footprint
 from scenarios.world.clips import EgoMix, World, cut_world, find_candidates
 from scenarios.world.tile import TownTile
+from scenarios.world.traffic_checks import check_traffic
 
+__all__ = ["check_traffic", "check_world", "in_solid"]
+
+TRAFFIC_STEP_S = 0.2  # between the frames in which overlaps and surfaces are looked at
 CLEARANCE_M = 0.3  # the lowest part of a road user that a kerb may reach
 
 
@@ -34,6 +38,7 @@ def check_world(world: World, seed: int = 0, samples: int = 400, clips: int = 40
         "parked_in_solid": _mean(np.array([in_solid(world.tile, *row) for row in parked])),
         "parked_on_road": _mean(np.array([_on_road(world.tile, *row) for row in parked]), empty=1.0),
         "overlapping_agents": _overlaps(world, rng),
+        "traffic": check_traffic(world.traffic, world.raster, max(1, round(TRAFFIC_STEP_S / world.traffic.dt_s))),
         **_clip_figures(world, rng, clips),
     }
 

@@ -55,6 +55,8 @@ def convert_map(map_path: Path, folder: Path) -> Path:
         raise MapError(f"{map_path}: no such map; give the path of an .xodr file")
     types, net = folder / "types.xml", folder / "net.xml"
     write_lane_types(types)
+    # A map without signals (CARLA hangs some towns' lights only into its 3D scene) has lights where wide roads meet.
+    lights = () if b'type="1000001"' in map_path.read_bytes() else ("--tls.guess", "--tls.guess.threshold", "40")
     command = [
         *(str(sumo_binary("netconvert")), "--opendrive-files", str(map_path.resolve()), "--type-files", str(types)),
         *("--opendrive.import-all-lanes", "--offset.disable-normalization", "true"),
@@ -63,6 +65,7 @@ def convert_map(map_path: Path, folder: Path) -> Path:
         *("--crossings.guess", "--crossings.guess.speed-threshold", "20", "--walkingareas"),
         *("--junctions.limit-turn-speed", "2.5", "--junctions.internal-link-detail", "12", "--no-turnarounds"),
         *("--tls.cycle.time", "50", "--tls.default-type", "actuated"),
+        *lights,
         *("--no-warnings", "--xml-validation", "never", "--output-file", str(net)),
     ]
     try:

@@ -1,4 +1,4 @@
-"""The child process that drives libsumo: `python -m scenarios.world.sumo_run NET PLAN OUT`. N agent, T frame."""
+"""The child process that drives libsumo: `python -m scenarios.world.sumo_run NET ROADS PLAN OUT`. N agent, T frame."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from dcgen.errors import DcgenError, MissingExtra, WorldError
 from dcgen.types import Doubles
+from scenarios.road_cache import load_map
 from scenarios.world.sumo_net import write_vehicle_types
 from scenarios.world.sumo_population import Population, vehicle_types
 from scenarios.world.traffic import CLASS_OF_KIND, KINDS, TrafficLog, TrafficPlan, save_traffic
@@ -21,7 +22,8 @@ from scenarios.world.traffic import CLASS_OF_KIND, KINDS, TrafficLog, TrafficPla
 POSITION_SMOOTH_S = 0.25
 YAW_SMOOTH_S = 0.3
 PEDESTRIAN_SMOOTH_S = 0.5
-JUMP_M = 4.0  # no road user moves so far in a tenth of a second beyond its speed: a new track begins
+PACE_SMOOTH_S = 0.5
+JUMP_M, HARDEST_MPS2 = 3.0, 10.0  # a step so much longer than its neighbours is a leap: a new track begins
 
 
 @dataclass
@@ -41,10 +43,10 @@ def start_sumo(net: Path, plan: TrafficPlan, rng: np.random.Generator) -> Any:
     except ImportError:
         raise MissingExtra("libsumo", "sumo", "traffic") from None
     additional = net.with_name("vehicles.add.xml")
-    write_vehicle_types(additional, vehicle_types(rng))
+    write_vehicle_types(additional, vehicle_types(rng, plan.spec.speed))
     libsumo.start(
         [
-            *("sumo", "-n", str(net), "-a", str(additional), "--step-length", f"{plan.dt_s:g}"),
+            *("sumo", "-n", str(net), "-a", str(additional), "--step-length", f"{plan.spec.dt_s:g}"),
             *("--seed", str(plan.seed % 2**31), "--time-to-teleport", "-1", "--collision.action", "none"),
             *("--lateral-resolution", "0.8", "--no-warnings", "--no-step-log", "--xml-validation", "never"),
             *("--xml-validation.net", "never", "--default.speeddev", "0.1", "--max-depart-delay", "20"),
@@ -56,13 +58,16 @@ def start_sumo(net: Path, plan: TrafficPlan, rng: np.random.Generator) -> Any:
 
 def record(sumo: Any, population: Population, plan: TrafficPlan) -> list[Track]:
     """Warm up, then follow everybody for plan.seconds."""
-    warmup, frames = round(plan.warmup_s / plan.dt_s), round(plan.seconds / plan.dt_s)
-    keep_up_every = max(1, round(1.0 / plan.dt_s))
+    dt_s = plan.spec.dt_s
+    warmup = round(plan.spec.warmup_s / dt_s)
+    keep_up_every, hold_back_every = max(1, round(1.0 / dt_s)), max(1, round(0.3 / dt_s))
     tracks: dict[str, Track] = {}
     closed: list[Track] = []
-    for step in range(-warmup, frames):
+    for step in range(-warmup, plan.frames):
         if step % keep_up_every == 0:
             population.keep_up()
+        if step % hold_back_every == 0:
+            population.pace.hold_back()
         sumo.simulationStep()
         if step < 0:
             continue
@@ -89,26 +94,47 @@ def centre_track(track: Track, dt_s: float) -> tuple[Doubles, Doubles, Doubles]:
     back = 0.0 if track.kind == "pedestrian" else track.size_m[0] / 2
     heading = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
     centre = rows[:, :2] - back * heading
-    smooth_s = PEDESTRIAN_SMOOTH_S if track.kind == "pedestrian" else POSITION_SMOOTH_S
     if len(rows) > 2:
-        pad = min(len(rows) - 1, round(4 * smooth_s / dt_s) + 1)  # mirrored through the ends: speeds stay what they are
-        padded = np.pad(centre, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
-        centre = gaussian_filter1d(padded, smooth_s / dt_s, axis=0)[pad:-pad]
-    velocity = np.gradient(centre, dt_s, axis=0) if len(rows) > 1 else np.zeros_like(centre)
-    speed = np.hypot(*velocity.T)
-    if len(rows) > 2:
+        smooth_s = PEDESTRIAN_SMOOTH_S if track.kind == "pedestrian" else POSITION_SMOOTH_S
+        centre = _smoothed(centre, smooth_s / dt_s)
         # The yaw of a standing agent counts little: it turns only while it moves.
-        weight = np.clip(speed, 0.02, 1.0)
+        weight = np.clip(np.hypot(*np.gradient(centre, dt_s, axis=0).T), 0.02, 1.0)
         sigma = (2 * YAW_SMOOTH_S if track.kind == "pedestrian" else YAW_SMOOTH_S) / dt_s
         yaw = gaussian_filter1d(yaw * weight, sigma, mode="nearest") / gaussian_filter1d(weight, sigma, mode="nearest")
+    path = retime(np.column_stack([centre, yaw, rows[:, 3]]), PACE_SMOOTH_S / dt_s)
+    velocity = np.gradient(path[:, :2], dt_s, axis=0) if len(rows) > 1 else np.zeros((len(rows), 2))
+    speed = np.hypot(*velocity.T)
     speed[speed < 0.05] = 0.0
-    return np.concatenate([centre, yaw[:, None]], axis=1), rows[:, 3], speed
+    return path[:, :3], path[:, 3], speed
+
+
+def _smoothed(values: Doubles, sigma: float) -> Doubles:
+    """[n, C] smoothed along n, mirrored through both ends: speeds stay what they are."""
+    pad = min(len(values) - 1, round(4 * sigma) + 1)
+    padded = np.pad(values, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
+    smooth: Doubles = gaussian_filter1d(padded, sigma, axis=0)[pad : pad + len(values)]
+    return smooth
+
+
+def retime(path: Doubles, sigma: float) -> Doubles:
+    """The same path [n, C >= 2] (x, y, ...) gone along at a smoothed pace: no corner is cut, no gap leapt over.
+
+    The lanes of SUMO's network do not quite meet, and who crosses a gap seems to brake or bolt.
+    """
+    if len(path) < 3:
+        return path
+    step = np.hypot(*np.diff(path[:, :2], axis=0).T)
+    along = np.concatenate([[0.0], np.cumsum(step)])
+    wanted = np.clip(_smoothed(along[:, None], sigma)[:, 0], 0.0, along[-1])
+    return np.column_stack([np.interp(wanted, along, column) for column in path.T])
 
 
 def split_jumps(track: Track, dt_s: float) -> list[Track]:
     """Cut a track where it leaps, so that no smoothing runs across the leap."""
     xy = np.array(track.rows)[:, :2]
-    leaps = np.flatnonzero(np.hypot(*np.diff(xy, axis=0).T) > JUMP_M * max(1.0, dt_s / 0.1))
+    step = np.hypot(*np.diff(xy, axis=0).T)
+    usual = np.maximum(np.r_[step[1:], step[-1:]], np.r_[step[:1], step[:-1]])  # of the steps before and after
+    leaps = np.flatnonzero(step > usual + JUMP_M + HARDEST_MPS2 * dt_s**2)
     edges = [0, *(leaps + 1).tolist(), len(xy)]
     return [Track(track.kind, track.size_m, track.start + a, track.rows[a:b]) for a, b in pairwise(edges)]
 
@@ -138,24 +164,25 @@ def assemble(tracks: list[Track], frames: int, dt_s: float) -> TrafficLog:
     return log
 
 
-def main(net: Path, request: Path, out: Path) -> None:
-    """Simulate the plan in `request` on `net` and save the log."""
-    plan = TrafficPlan(**json.loads(request.read_text(encoding="utf-8")))
+def main(net: Path, roads: Path, request: Path, out: Path) -> None:
+    """Simulate the plan in `request` on `net`, made of the map in `roads`, and save the log."""
+    plan = TrafficPlan.from_dict(json.loads(request.read_text(encoding="utf-8")))
     rng = np.random.default_rng(plan.seed)
     sumo = start_sumo(net, plan, rng)
     try:
-        population = Population(sumo, plan, rng)
-        if sum(population.counts().values()) == 0 and (plan.vehicles or plan.pedestrians or plan.bicycles) != 0:
+        population = Population(sumo, plan.spec, load_map(roads), rng)
+        wanted = plan.spec.vehicles + plan.spec.pedestrians + plan.spec.bicycles
+        if wanted > 0 and sum(population.counts().values()) == 0:
             raise WorldError("no road user can make a round trip on this map; it needs connected driving lanes")
         tracks = record(sumo, population, plan)
         print(f"taken out of jams: {population.removed}", file=sys.stderr)
     finally:
         sumo.close()
-    save_traffic(assemble(tracks, round(plan.seconds / plan.dt_s), plan.dt_s), out)
+    save_traffic(assemble(tracks, plan.frames, plan.spec.dt_s), out)
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+        main(*map(Path, sys.argv[1:5]))
     except DcgenError as error:
         sys.exit(str(error))

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dcgen.errors import WorldError
 from dcgen.types import AgentTracks, Floats, Semantics
 from scenarios.reading import scratch_folder
+from scenarios.world.traffic_spec import TrafficSpec
 
 FORMAT = "dcgen-traffic-1"
 KINDS = ("car", "van", "truck", "bus", "motorcycle", "bicycle", "pedestrian")
@@ -155,62 +156,67 @@ def load_traffic(path: Path) -> TrafficLog:
 
 @dataclass(frozen=True)
 class TrafficPlan:
-    """What to simulate; counts of None follow from the length of the lanes."""
+    """What to simulate, where and for how long. Raises WorldError where there is no time to simulate."""
 
     map_path: str
     seed: int
     seconds: float
-    dt_s: float = 0.1
-    vehicles: int | None = None
-    pedestrians: int | None = None
-    bicycles: int | None = None
-    warmup_s: float = 60.0
+    spec: TrafficSpec
 
     def __post_init__(self) -> None:
-        if not 0 < self.dt_s <= 1 or not self.seconds >= self.dt_s or not 0 <= self.warmup_s < float("inf"):
-            raise ValueError(f"cannot simulate {self.seconds} s at {self.dt_s} s after {self.warmup_s} s")
-        for name in ("vehicles", "pedestrians", "bicycles"):
-            count = getattr(self, name)
-            if count is not None and count < 0:
-                raise ValueError(f"traffic.{name} cannot be negative, got {count}")
+        if not self.spec.dt_s <= self.seconds < float("inf"):
+            raise WorldError(f"cannot simulate {self.seconds} s in steps of {self.spec.dt_s} s; ask for more --seconds")
+
+    @property
+    def frames(self) -> int:
+        return round(self.seconds / self.spec.dt_s)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"map_path": self.map_path, "seed": self.seed, "seconds": self.seconds, "spec": self.spec.to_dict()}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> TrafficPlan:
+        return TrafficPlan(**{**values, "spec": TrafficSpec.from_dict(values["spec"])})
 
 
-def simulate(
-    map_path: Path,
-    seed: int,
-    seconds: float,
-    dt_s: float = 0.1,
-    vehicles: int | None = None,
-    pedestrians: int | None = None,
-    bicycles: int | None = None,
-    warmup_s: float = 60.0,
-) -> TrafficLog:
+def simulate(map_path: Path, seed: int, seconds: float, spec: TrafficSpec | None = None) -> TrafficLog:
     """Simulate traffic on an OpenDRIVE map; the same arguments give the same log.
 
-    libsumo keeps its state in globals and may take its process down, so it runs in a child. Raises MissingExtra
-    without SUMO, MapError for a map that netconvert refuses, WorldError where the simulation fails.
+    Road users that SUMO drove through each other or off their road are left out (see untangle.py). libsumo keeps its
+    state in globals and may take its process down, so it runs in a child. Raises MissingExtra without SUMO, MapError
+    for a map that cannot be read, WorldError where the simulation fails.
     """
+    from scenarios.layout import rasterise
+    from scenarios.road_cache import save_map
+    from scenarios.roads import read_map
     from scenarios.world.sumo_net import convert_map
+    from scenarios.world.untangle import untangle
 
-    plan = TrafficPlan(str(map_path), seed, seconds, dt_s, vehicles, pedestrians, bicycles, warmup_s)
+    plan = TrafficPlan(str(map_path), seed, seconds, spec or TrafficSpec())
     with scratch_folder(str(map_path), WorldError) as folder:
         net = convert_map(Path(map_path), folder)
-        request = folder / "plan.json"
-        request.write_text(json.dumps({field.name: getattr(plan, field.name) for field in fields(plan)}))
-        out = folder / "traffic.npz"
-        root = Path(__file__).resolve().parents[2]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
-        command = [sys.executable, "-m", "scenarios.world.sumo_run", str(net), str(request), str(out)]
-        limit_s = 120 + 4 * (seconds + warmup_s)
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, env=environment, timeout=limit_s, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise WorldError(
-                f"{map_path}: the traffic simulation did not finish within {limit_s:.0f} s; ask for fewer --seconds"
-            ) from None
-        if done.returncode != 0 or not out.exists():
-            reason = (done.stderr.strip().splitlines() or [f"it died with code {done.returncode}"])[-1]
-            raise WorldError(f"{map_path}: the traffic simulation failed: {reason}; choose another map or --seed")
-        return load_traffic(out)
+        road_map = read_map(Path(map_path))
+        save_map(road_map, folder / "roads.npz")
+        (folder / "plan.json").write_text(json.dumps(plan.to_dict()), encoding="utf-8")
+        log = _run_child(plan, net, folder)
+    return untangle(log, rasterise(road_map))
+
+
+def _run_child(plan: TrafficPlan, net: Path, folder: Path) -> TrafficLog:
+    """The log that sumo_run leaves in folder/traffic.npz. Raises WorldError."""
+    out = folder / "traffic.npz"
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    files = (net, folder / "roads.npz", folder / "plan.json", out)
+    command = [sys.executable, "-m", "scenarios.world.sumo_run", *map(str, files)]
+    limit_s = 120 + 4 * (plan.seconds + plan.spec.warmup_s) * max(1.0, 0.1 / plan.spec.dt_s)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise WorldError(
+            f"{plan.map_path}: the traffic simulation did not finish within {limit_s:.0f} s; ask for fewer --seconds"
+        ) from None
+    if done.returncode != 0 or not out.exists():
+        reason = (done.stderr.strip().splitlines() or [f"it died with code {done.returncode}"])[-1]
+        raise WorldError(f"{plan.map_path}: the traffic simulation failed: {reason}; choose another map or --seed")
+    return load_traffic(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -16,9 +17,12 @@ from dcgen.errors import MapError, MissingExtra, WorldError
 from dcgen.types import Semantics
 from scenarios.roads import read_map
 from scenarios.sources import library_maps
-from scenarios.world.sumo_population import sharpest_turn, vehicle_types
-from scenarios.world.sumo_run import Track, assemble, centre_track
-from scenarios.world.traffic import KINDS, TrafficLog, load_traffic, save_traffic, simulate
+from scenarios.world.sumo_pace import EASE_MPS2, LATERAL_MPS2, SLOWEST_MPS, Limits, bend_speeds, ease_in
+from scenarios.world.sumo_population import vehicle_types
+from scenarios.world.sumo_roads import sharpest_turn
+from scenarios.world.sumo_run import Track, assemble, centre_track, retime
+from scenarios.world.traffic import KINDS, TrafficLog, TrafficPlan, load_traffic, save_traffic, simulate
+from scenarios.world.traffic_spec import TrafficSpec
 
 
 def small_log(n: int = 5, t: int = 23, seed: int = 0) -> TrafficLog:
@@ -38,7 +42,7 @@ def small_log(n: int = 5, t: int = 23, seed: int = 0) -> TrafficLog:
 
 @pytest.fixture(scope="module")
 def crossroads() -> TrafficLog:
-    return simulate(library_maps()["crossroads"], seed=3, seconds=25.0, warmup_s=20.0)
+    return simulate(library_maps()["crossroads"], 3, 25.0, TrafficSpec(warmup_s=20.0))
 
 
 def test_log_survives_the_disk(tmp_path: Path) -> None:
@@ -165,7 +169,7 @@ def test_bad_maps_are_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, -3.0, float("nan")])
 def test_a_simulation_needs_time(seconds: float) -> None:
-    with pytest.raises(ValueError, match="cannot simulate"):
+    with pytest.raises(WorldError, match="cannot simulate"):
         simulate(library_maps()["crossroads"], 0, seconds)
 
 
@@ -206,23 +210,101 @@ def test_nobody_leaps_and_hardly_anybody_overlaps(crossroads: TrafficLog) -> Non
 
 
 def test_the_same_seed_gives_the_same_traffic() -> None:
-    first, again, other = (simulate(library_maps()["ring"], s, 4.0, warmup_s=5.0, vehicles=12) for s in (5, 5, 6))
+    spec = TrafficSpec(vehicles=0.5, warmup_s=5.0)
+    first, again, other = (simulate(library_maps()["ring"], s, 4.0, spec) for s in (5, 5, 6))
     np.testing.assert_array_equal(first.pose, again.pose)
     np.testing.assert_array_equal(first.size_m, again.size_m)
     assert first.pose.shape != other.pose.shape or not np.array_equal(first.pose, other.pose)
 
 
-def test_counts_are_kept() -> None:
-    log = simulate(library_maps()["avenue"], 2, 3.0, vehicles=7, pedestrians=5, bicycles=0, warmup_s=10.0)
-    present = [int((log.valid[:, -1] & (log.class_id == each)).sum()) for each in Semantics]
-    assert present[Semantics.VEHICLE] == 7 and present[Semantics.PEDESTRIAN] == 5 and present[Semantics.BICYCLE] == 0
+def _present(log: TrafficLog) -> dict[str, float]:
+    """Agents a frame by kind."""
+    return {name: float(log.valid[log.kind == code].sum() / log.frames) for code, name in enumerate(KINDS)}
+
+
+def test_densities_and_shares_are_kept() -> None:
+    usual = _present(simulate(library_maps()["avenue"], 2, 3.0, TrafficSpec(warmup_s=10.0)))
+    spec = TrafficSpec(
+        vehicles=0.5, pedestrians=2.0, bicycles=0.0, trucks=0.5, buses=0.0, vans=0.0, motorcycles=0.0, warmup_s=10.0
+    )
+    other = _present(simulate(library_maps()["avenue"], 2, 3.0, spec))
+    motors = ("car", "van", "truck", "bus", "motorcycle")
+    assert sum(other[k] for k in motors) == pytest.approx(0.5 * sum(usual[k] for k in motors), abs=2.5)
+    assert other["pedestrian"] == pytest.approx(2 * usual["pedestrian"], rel=0.15)
+    assert usual["bicycle"] > 0 and usual["car"] > other["car"]
+    assert other["bicycle"] == other["bus"] == other["van"] == other["motorcycle"] == 0
+    assert 0.2 < other["truck"] / (other["truck"] + other["car"]) < 0.8 > usual["truck"] / usual["car"]
+
+
+def test_the_speed_factor_and_the_step_are_kept() -> None:
+    fast, slow = (
+        simulate(library_maps()["avenue"], 4, 6.0, TrafficSpec(vehicles=0.3, speed=f, dt_s=0.2, warmup_s=20.0))
+        for f in (1.0, 0.5)
+    )
+    assert fast.dt_s == slow.dt_s == 0.2 and fast.frames == 30
+    for kind in (Semantics.VEHICLE, Semantics.PEDESTRIAN):
+        quick, tame = (np.percentile(each.speed_mps[each.class_id == kind], 90) for each in (fast, slow))
+        assert tame == pytest.approx(0.5 * quick, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("vehicles", -0.1), ("speed", 0.0), ("dt_s", 0.001), ("warmup_s", float("nan")), ("trucks", 1.5), ("buses", "a")],
+)
+def test_a_spec_refuses_what_it_cannot_do(name: str, value: object) -> None:
+    with pytest.raises(WorldError, match=name):
+        TrafficSpec.from_dict({name: value})
+
+
+def test_a_spec_survives_json() -> None:
+    spec = TrafficSpec(vehicles=0.25, trucks=0.4, dt_s=0.05)
+    plan = TrafficPlan("a.xodr", 3, 7.0, spec)
+    assert TrafficPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert TrafficSpec.from_dict({}) == TrafficSpec()
+    assert sum(spec.shares().values()) == pytest.approx(1.0)
+    with pytest.raises(WorldError, match="lorries"):
+        TrafficSpec.from_dict({"lorries": 1.0})
+    with pytest.raises(WorldError, match="more than 1"):
+        TrafficSpec(trucks=0.6, buses=0.6)
+
+
+def test_a_gap_is_gone_over_at_an_even_pace() -> None:
+    x = np.arange(80) * 1.0 + 2.5 * (np.arange(80) >= 40)
+    path = np.column_stack([x, np.zeros(80), np.zeros(80), np.arange(80) * 0.1])
+    even = retime(path, 5.0)
+    gain = np.abs(np.diff(even[:, 0], 2)).max() / 0.01
+    assert gain < 3.0 < np.abs(np.diff(path[:, 0], 2)).max() / 0.01
+    np.testing.assert_allclose(even[[0, -1]], path[[0, -1]], atol=1e-3)
+    corner = np.concatenate([np.stack([np.arange(20), np.zeros(20)], 1), np.stack([np.full(20, 19), np.arange(20)], 1)])
+    assert (np.abs(retime(corner.astype(float), 3.0) - [19, 0]).min(axis=1) < 1e-9).all()  # no corner is cut
+
+
+def test_bends_are_taken_with_care() -> None:
+    angle = np.linspace(0, np.pi / 2, 60)
+    bend = np.concatenate([[[-80.0, 0.0]], 30.0 * np.stack([np.sin(angle), 1 - np.cos(angle)], axis=1)])
+    pace = bend_speeds(bend)
+    assert pace[:10].min() > 30.0
+    assert pace[-9:-4] == pytest.approx(np.sqrt(LATERAL_MPS2 * 30.0), rel=0.15)
+    eased = ease_in(np.minimum(pace, 25.0), 4.0, SLOWEST_MPS)
+    assert (eased <= pace + 1e-9).all() and eased[0] > eased[-1]
+    braking = (eased[:-1] ** 2 - eased[1:] ** 2) / 8.0
+    assert braking.max() <= EASE_MPS2 + 1e-6
+    assert (eased[-1] ** 2 - SLOWEST_MPS**2) / 8.0 == pytest.approx(EASE_MPS2)
+
+
+def test_limits_are_the_maps() -> None:
+    road_map = read_map(library_maps()["avenue"])
+    lane = max((lane for lane in road_map.lanes.values() if lane.is_driving), key=lambda lane: len(lane.centre_m))
+    limits = Limits(road_map, 0.5)
+    assert limits.at(lane.centre_m, 99.0) == pytest.approx(lane.speed_limit_mps * 0.5)
+    assert limits.at(lane.centre_m + 1e5, 8.0) == 4.0
 
 
 @pytest.mark.slow
 def test_town01_in_its_own_coordinates(shared_data: Path) -> None:
     path = shared_data / "maps" / "Town01.xodr"
-    log = simulate(path, 1, 10.0, warmup_s=15.0)
-    assert (log.class_id == Semantics.VEHICLE).sum() >= 60
+    log = simulate(path, 1, 10.0, TrafficSpec(warmup_s=15.0))
+    assert (log.class_id == Semantics.VEHICLE).sum() >= 50
     share, yaw_off = _on_lanes(log, path)
     assert share > 0.97
     assert np.percentile(yaw_off, 95) < np.radians(10)
