@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 TOUCH_M = 0.01  # a hit this close to a face between two voxels touches both
+SHORT_M = 1e-6  # rays stop short of what they hit: rounding must not carry them into a free voxel behind it
 LOOKS = 5  # places behind a hit where its label is looked for
 SPACING = 0.125  # of a voxel: rays closer to each other than this are not all followed
 
@@ -111,9 +112,9 @@ def seen_voxels(
     run: Any = compiled if fast else lambda kernel: kernel
     for turn, mount in zip(cast.turns, rig.mounts_m, strict=True):
         at = ((grid_se3_ego @ np.append(mount, 1.0))[:3] - grid.origin_m) / voxel
-        where = (*(float(value) for value in at), *steps, turn.distance_m)
-        run(module.pass_voxels)(*where, *thinned, passed)
-        run(module.end_voxels)(*where, turn.class_id, places, labels, observed)
+        where = (*(float(value) for value in at), *steps)
+        run(module.pass_voxels)(*where, turn.distance_m - SHORT_M, *thinned, passed)
+        run(module.end_voxels)(*where, turn.distance_m, turn.class_id, places, labels, observed)
     return observed | (passed & (labels == Semantics.FREE))
 
 

@@ -246,6 +246,18 @@ def test_a_wall_is_observed_on_its_front_and_hides_what_lies_behind() -> None:
     assert ground.any() and seen[31 : x[0], across][ground].all()
 
 
+@pytest.mark.parametrize("floor_m", [-0.6, -0.75, -0.599, -0.601])
+def test_flat_ground_is_seen_and_nothing_below_it(floor_m: float) -> None:
+    """Wherever the ground lies in its voxel, on a face between two as well."""
+    grid = GridSpec((40, 36, 9), (0.4, 0.4, 0.3), (2.0, -7.2, floor_m))
+    labels, seen = look(flat_tile(), replace(FINE, channels=512, azimuths=1500), grid=grid)
+    ground = labels == Semantics.GROUND
+    layer = int(np.flatnonzero(ground.any(axis=(0, 1)))[0])
+    assert not seen[:, :, :layer].any()
+    rings = np.hypot(*np.meshgrid(grid.centres_m()[:, 0, 0, 0], grid.centres_m()[0, :, 0, 1], indexing="ij"))
+    assert seen[:, :, layer][(rings > 4.3) & (rings < 9.0)].all() and ground[:, :, layer].all()
+
+
 def test_free_voxels_are_seen_exactly_where_rays_pass() -> None:
     """Sparse rays are not thinned: all of them are followed, and they are sampled here every 2 mm."""
     tile, agents = cluttered_tile(3), crowd(3)
