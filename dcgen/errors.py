@@ -33,6 +33,10 @@ class DatasetError(DcgenError):
     """A data set of clips that cannot be built, read or written."""
 
 
+class CarlaError(DcgenError):
+    """A CARLA server that cannot be reached, understood or recorded from."""
+
+
 class MissingExtra(DcgenError):
     """An optional package that this command needs is not installed."""
 

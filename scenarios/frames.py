@@ -31,6 +31,21 @@ def carla_yaw_to_world(yaw_deg: ArrayLike) -> Doubles:
     return wrap_angle(-np.radians(np.asarray(yaw_deg, dtype=np.float64)))
 
 
+def carla_transform_to_world(
+    x: float, y: float, z: float, pitch_deg: float, yaw_deg: float, roll_deg: float
+) -> Doubles:
+    """[4, 4] the pose of a body in the world frame, of a CARLA transform (pitch up, yaw and roll clockwise)."""
+    pitch, yaw, roll = np.radians([pitch_deg, yaw_deg, roll_deg])
+    (cp, cy, cr), (sp, sy, sr) = np.cos([pitch, yaw, roll]), np.sin([pitch, yaw, roll])
+    about_z = np.array([[cy, sy, 0], [-sy, cy, 0], [0, 0, 1]])
+    about_y = np.array([[cp, 0, -sp], [0, 1, 0], [sp, 0, cp]])
+    about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    pose = np.eye(4)
+    pose[:3, :3] = about_z @ about_y @ about_x
+    pose[:3, 3] = x, -y, z
+    return pose
+
+
 def _flip(points: ArrayLike) -> Doubles:
     width = np.shape(points)[-1]
     if width not in (2, 3):
