@@ -91,7 +91,19 @@ def open_set(
     if not windows:
         longest = max(recording.frames for recording in recordings)
         raise DatasetError(f"{folder}: no sequence has {span} frames, the longest {longest}; give fewer frames a clip")
+    _check_alike(folder, [recordings[row] for row in sorted({row for row, _ in windows})])
     return PublicSet(format, recordings, frames, every, anchored, windows)
+
+
+def _check_alike(folder: Path, recordings: Sequence[Recording]) -> None:
+    """Raises DatasetError where clips of one set would differ in time."""
+    first = recordings[0]
+    for each in recordings:
+        if abs(each.dt_s - first.dt_s) > 1e-9:
+            raise DatasetError(
+                f"{folder}: {first.name} has a frame each {first.dt_s:g} s, {each.name} each {each.dt_s:g} s; "
+                "give them one by one"
+            )
 
 
 def read_clips(

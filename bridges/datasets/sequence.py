@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridges.datasets.agents import Box, moving_voxels, tracks_of
-from dcgen.canvas import grid_index, world_points
 from dcgen.errors import DatasetError
 from dcgen.types import UNKNOWN, Clip, Doubles, Floats, GridSpec, Labels
 from scenarios.chunk import anchor_of, chunk_conditions
@@ -133,14 +132,28 @@ def _anchored(
     world_se3_anchor: Doubles,
 ) -> tuple[Labels, NDArray[np.bool_], NDArray[np.bool_] | None]:
     """The same [T, X, Y, Z] seen from the anchor: what lies at each voxel's centre. UNKNOWN where a frame ends."""
-    points = world_points(grid, world_se3_anchor)
     new_labels, new_moving = np.empty_like(labels), np.empty_like(moving)
     new_observed = None if observed is None else np.empty_like(observed)
     for t, pose in enumerate(world_se3_ego):
-        index, inside = grid_index(grid, pose, points)
-        x, y, z = index[..., 0], index[..., 1], index[..., 2]
-        new_labels[t] = np.where(inside, labels[t][x, y, z], np.uint8(UNKNOWN))
-        new_moving[t] = inside & moving[t][x, y, z]
+        place, inside = voxels_below(grid, np.linalg.inv(pose) @ world_se3_anchor)
+        new_labels[t] = np.where(inside, labels[t].reshape(-1)[place], np.uint8(UNKNOWN))
+        new_moving[t] = inside & moving[t].reshape(-1)[place]
         if observed is not None and new_observed is not None:
-            new_observed[t] = inside & observed[t][x, y, z]
+            new_observed[t] = inside & observed[t].reshape(-1)[place]
     return new_labels, new_moving, new_observed
+
+
+def voxels_below(grid: GridSpec, grid_se3_other: Doubles) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """[X, Y, Z] the flat place in a grid of each voxel centre of the same grid that stands elsewhere; and whether it
+    lies inside (places outside are 0). Axis by axis: a centre is a sum of three terms, one an axis.
+    """
+    axes = [o + (np.arange(n) + 0.5) * v for n, v, o in zip(grid.shape, grid.voxel_m, grid.origin_m, strict=True)]
+    place, inside = np.zeros(grid.shape, np.int32), np.ones(grid.shape, bool)
+    for row, (size, voxel_m, origin_m) in enumerate(zip(grid.shape, grid.voxel_m, grid.origin_m, strict=True)):
+        turn = grid_se3_other[row]
+        x, y, z = (turn[k] / voxel_m * axes[k] for k in range(3))
+        flat = x[:, None] + y[None, :] + (turn[3] - origin_m) / voxel_m
+        index = np.floor(flat[:, :, None] + z).astype(np.int32)
+        inside &= (index >= 0) & (index < size)
+        place = place * size + index
+    return np.where(inside, place, 0), inside

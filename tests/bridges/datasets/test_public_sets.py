@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from bridges.datasets import FORMATS, PublicSet, ReadOptions, count_clips, open_set, read_clips
-from dcgen.canvas import world_points
+from bridges.datasets.sequence import voxels_below
+from dcgen.canvas import sample_grid, world_points
+from dcgen.errors import DatasetError
 from dcgen.types import UNKNOWN, Clip, Command, GridSpec, Semantics, carlasc_grid, wide_grid
 from tests.bridges.datasets import writers
 from tests.bridges.datasets.town import FRAMES, HOUSE, STATIC, Box, ego, label_at, matrix
@@ -159,6 +161,20 @@ def test_anchored_frames_stand_in_one_grid(case: Case, folder: Path, clip: Clip)
             np.testing.assert_array_equal(still.observed[frame], still.labels[frame] != UNKNOWN)
 
 
+def test_places_are_those_of_the_slow_way() -> None:
+    """Grids that stand anywhere, tilted too, against points that are moved one by one."""
+    rng = np.random.default_rng(5)
+    grid = GridSpec((7, 11, 5), (0.5, 0.4, 0.3), (-1.0, -2.0, -0.4))
+    labels = rng.integers(0, 12, grid.shape).astype(np.uint8)
+    for _ in range(30):
+        tilt = np.linalg.qr(rng.normal(size=(3, 3)) * 0.2 + np.eye(3))[0]
+        pose, other = matrix(*rng.normal(size=4)), matrix(*rng.normal(size=4))
+        pose[:3, :3] = pose[:3, :3] @ (tilt * np.sign(np.linalg.det(tilt)))
+        place, inside = voxels_below(grid, np.linalg.inv(pose) @ other)
+        fast = np.where(inside, labels.reshape(-1)[place], UNKNOWN)
+        np.testing.assert_array_equal(fast, sample_grid(labels, grid, pose, world_points(grid, other)))
+
+
 def test_windows_are_counted_before_they_are_read(case: Case, folder: Path, clip: Clip) -> None:
     assert count_clips(case.format, folder, 2) == case.frames // 2
     assert count_clips(case.format, folder, 2, stride=1) == case.frames - 1
@@ -231,6 +247,18 @@ def test_what_moves_by_its_label_moves(tmp_path: Path) -> None:
     clip = open_set("semantickitti", writers.semantickitti(tmp_path, frames=1), 1)[0]
     assert clip.moving.sum() > 100
     np.testing.assert_array_equal(clip.moving, clip.labels == S.VEHICLE)
+
+
+def test_sequences_that_differ_in_time_are_read_apart(tmp_path: Path) -> None:
+    folder = tmp_path
+    for sequence, numbers in (("04", (0, 1)), ("05", (0, 5))):
+        voxels = folder / "sequences" / sequence / "voxels"
+        voxels.mkdir(parents=True)
+        for number in numbers:
+            (voxels / f"{number:06d}.label").touch()  # listing reads none
+    assert count_clips("semantickitti", folder, 1, options=ReadOptions(dt_s=0.3)) == 4
+    with pytest.raises(DatasetError, match=r"04 has a frame each 0\.1 s, 05 each 0\.5 s; give them one by one"):
+        open_set("semantickitti", folder, 1)
 
 
 def test_scans_of_sscbench_may_follow_each_other(tmp_path: Path) -> None:
