@@ -128,10 +128,13 @@ def save_picture(pixels: Pixels, path: Path) -> None:
 def preview_world(
     world: World, out_dir: Path, clips: int = 6, seed: int = 0, grid: GridSpec | None = None
 ) -> list[Path]:
-    """town.png and clips.png of a world in out_dir; their paths."""
+    """town.png, clips.png and sheet.png (town, legend and street views) of a world in out_dir; their paths."""
+    from scenarios.world.sheet import world_sheet
+
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     save_picture(town_picture(world.tile), out_dir / "town.png")
     drawn = [sample_clip(world, seed + n, grid or nano_grid(), 8, 0.2) for n in range(clips)]
     save_picture(contact_sheet(drawn), out_dir / "clips.png")
-    return [out_dir / "town.png", out_dir / "clips.png"]
+    save_picture(world_sheet(world, seed), out_dir / "sheet.png")
+    return [out_dir / name for name in ("town.png", "clips.png", "sheet.png")]

@@ -30,7 +30,7 @@ def test_the_oblique_view_draws_near_things_over_far_ones() -> None:
 
 def test_previews_are_written(street: World, tmp_path) -> None:
     paths = preview_world(street, tmp_path / "out", clips=2)
-    assert [path.name for path in paths] == ["town.png", "clips.png"]
+    assert [path.name for path in paths] == ["town.png", "clips.png", "sheet.png"]
     town = np.asarray(Image.open(paths[0]))
     assert town.shape == town_picture(street.tile).shape
     assert len(np.unique(town.reshape(-1, 3), axis=0)) > 10

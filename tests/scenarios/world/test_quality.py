@@ -15,7 +15,7 @@ def test_a_real_world_is_sound(real_world: World) -> None:
     figures = check_world(real_world, samples=250, clips=16)
     json.dumps(figures)
     assert figures["agents_in_solid"] <= 0.002
-    assert figures["parked_in_solid"] == 0 and figures["parked_on_road"] == 1
+    assert figures["parked_in_solid"] == 0 and figures["parked_on_road"] > 0.5  # the others stand in parking lots
     assert figures["vehicle_on_road"] >= 0.99
     assert figures["overlapping_agents"] <= 0.03
     assert figures["ego_path_free"] >= 0.995
