@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dcgen.types import MOVING_MPS, AgentTracks, Doubles, GridSpec, Labels, Semantics
 from scenarios.paint import compiled
 from scenarios.world import kernels, kernels_numpy
+from scenarios.world.packing import packed
 from scenarios.world.tile import TownTile
 
 FREE_WEIGHT = 2
@@ -35,7 +36,9 @@ WEIGHTS[Semantics.POLE] = 64
 SURFACE_ORDER = np.array([Semantics.ROAD, Semantics.SIDEWALK, Semantics.GROUND], np.uint8)
 DECK_CM = 80  # thickness of a deck seen from below
 CAR_HEIGHT_M = 1.95  # lower and longer than 3 m: hull and cabin; everything else is a box
-STAMP_ORDER = {Semantics.VEHICLE: 0, Semantics.BICYCLE: 1, Semantics.PEDESTRIAN: 2}
+_RANK = np.zeros(len(Semantics), np.int64)  # stamping order: walkers over bicycles over vehicles
+_RANK[Semantics.BICYCLE] = 1
+_RANK[Semantics.PEDESTRIAN] = 2
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,15 @@ def _millimetres(metres: float) -> int:
     return round(metres * 1000)
 
 
+def _columns(tile: TownTile, fast: bool) -> tuple[Any, ...]:
+    """The tile as the kernel or its twin reads it."""
+    if not fast:
+        return (tile.surface_class, tile.surface_cm, tile.span_class, tile.span_lo_cm, tile.span_hi_cm)
+    small = packed(tile)
+    stacks = (small.stack_class, small.stack_lo_mm, small.stack_hi_mm)
+    return (small.word, small.level_class, small.level_cm, *stacks, *tile.cells)
+
+
 def cut_static(tile: TownTile, world_se3_anchor: Doubles, grid: GridSpec, fast: bool = True) -> StaticCut:
     """The static world in a grid at an upright pose [4, 4]. fast picks the numba kernel, else the numpy twin."""
     steps = _steps(grid, tile.cell_m)
@@ -84,11 +96,6 @@ def cut_static(tile: TownTile, world_se3_anchor: Doubles, grid: GridSpec, fast: 
     at = [(float(world_se3_anchor[axis, 3]) - tile.origin_m[axis]) / tile.cell_m for axis in (0, 1)]
     cells = 1.0 / tile.cell_m
     arguments: tuple[Any, ...] = (
-        tile.surface_class,
-        tile.surface_cm,
-        tile.span_class,
-        tile.span_lo_cm,
-        tile.span_hi_cm,
         steps.u_m * (cos * cells) + at[0],
         steps.u_m * (sin * cells) + at[1],
         steps.v_m * (-sin * cells),
@@ -106,7 +113,7 @@ def cut_static(tile: TownTile, world_se3_anchor: Doubles, grid: GridSpec, fast: 
     labels = np.zeros(grid.shape, np.uint8)
     surface_k = np.empty(grid.shape[:2], np.int16)
     run: Any = compiled(kernels.static_columns) if fast else kernels_numpy.static_columns
-    run(*arguments, labels, surface_k)
+    run(*_columns(tile, fast), *arguments, labels, surface_k)
     return StaticCut(labels, surface_k)
 
 
@@ -114,13 +121,15 @@ def stamp_agents(
     static: StaticCut, agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec, fast: bool = True
 ) -> Cut:
     """The static world with the agents of each frame on it."""
-    frames = agents.valid.shape[1]
-    labels = np.broadcast_to(static.labels, (frames, *grid.shape)).copy()
-    moving = np.zeros(labels.shape, np.bool_)
+    # One block for both: large ones that come and go by twos cost more page faults than the copy itself.
+    block = np.empty((2, agents.valid.shape[1], *grid.shape), np.uint8)
+    labels, moving = block[0], block[1].view(np.bool_)
+    labels[:] = static.labels
+    moving[:] = False
     boxes = boxes_of(agents, world_se3_anchor, grid)
     if len(boxes.frame):
         steps = _steps(grid, 0.2)
-        run = compiled(kernels.agent_boxes) if fast else kernels_numpy.agent_boxes
+        run: Any = compiled(kernels.agent_boxes) if fast else kernels_numpy.agent_boxes
         run(
             boxes.frame,
             boxes.class_id,
@@ -174,33 +183,22 @@ def boxes_of(agents: AgentTracks, world_se3_anchor: Doubles, grid: GridSpec) -> 
     low, extent = grid.origin_m, grid.extent_m
     near = agents.valid & (x > low[0] - reach) & (x < low[0] + extent[0] + reach)
     near &= (y > low[1] - reach) & (y < low[1] + extent[1] + reach)
-    n, t = np.nonzero(near)
-    rank = np.array([STAMP_ORDER.get(Semantics(int(c)), 0) for c in agents.class_id], np.int64)
-    order = np.lexsort((n, rank[n], t)) if len(n) else np.zeros(0, np.intp)
+    t, n = np.nonzero(near.T)
+    order = np.argsort(t * len(_RANK) + _RANK[agents.class_id[n]], kind="stable")
     n, t = n[order], t[order]
+    class_id = agents.class_id[n]
     yaw = agents.pose[n, t, 2] - np.arctan2(sin, cos)
-    length, width, height = (agents.size_m[n, axis].astype(np.float64) for axis in range(3))
-    car = (agents.class_id[n] == Semantics.VEHICLE) & (height < CAR_HEIGHT_M) & (length > 3.0)
-    shape = np.stack(
-        [
-            x[n, t],
-            y[n, t],
-            np.cos(yaw),
-            np.sin(yaw),
-            length / 2,
-            width / 2,
-            np.where(car, -0.33 * length, -length),
-            np.where(car, 0.22 * length, length),
-        ],
-        axis=1,
-    )
+    length, width, height = agents.size_m[n].T.astype(np.float64)
+    car = (class_id == Semantics.VEHICLE) & (height < CAR_HEIGHT_M) & (length > 3.0)
+    rear, front = np.where(car, -0.33 * length, -length), np.where(car, 0.22 * length, length)
+    shape = np.array([x[n, t], y[n, t], np.cos(yaw), np.sin(yaw), length / 2, width / 2, rear, front])
     bottom = agents.z_m[n, t] - world_se3_anchor[2, 3] - grid.origin_m[2]
-    heights = np.stack([bottom, bottom + height * np.where(car, 0.6, 1.0), bottom + height], axis=1)
+    heights = np.array([bottom, bottom + height * np.where(car, 0.6, 1.0), bottom + height])
     return AgentBoxes(
-        n.astype(np.int64),
-        t.astype(np.int64),
-        agents.class_id[n],
+        n,
+        t,
+        class_id,
         agents.speed_mps[n, t] > MOVING_MPS,
-        shape,
-        np.round(heights * 1000).astype(np.int64),
+        np.ascontiguousarray(shape.T),
+        np.rint(heights.T * 1000).astype(np.int64, order="C"),
     )

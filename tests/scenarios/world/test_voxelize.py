@@ -1,9 +1,16 @@
 """The labelling law, and the kernels against their twins."""
 
+import dataclasses
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
 from dcgen.types import AgentTracks, GridSpec, Semantics, carlasc_grid, nano_grid, pose_matrix
+from scenarios.world.clips import agents_near
+from scenarios.world.packing import packed
+from scenarios.world.store import World
 from scenarios.world.tile import TownTile
 from scenarios.world.voxelize import cut_clip, cut_frame, cut_static
 
@@ -95,9 +102,9 @@ def test_one_surface_a_column_and_obstacles_above_it() -> None:
 
 
 def test_a_building_is_solid_from_the_surface_up_and_needs_a_quarter_of_the_top_voxel() -> None:
-    tile = flat_tile()
-    tile.span_class[0, 60:80, 50:70] = Semantics.BUILDING
     for top_cm, last in ((112, 3), (113, 4)):  # layer 4 holds 1.0..1.5 m
+        tile = flat_tile()
+        tile.span_class[0, 60:80, 50:70] = Semantics.BUILDING
         tile.span_hi_cm[0, 60:80, 50:70] = top_cm
         column = cut_static(tile, pose_matrix(0, 0, 0, 0), GRID).labels[8, 7]
         assert list(column) == [0, 0, Semantics.GROUND, *[Semantics.BUILDING] * (last - 2), *[0] * (6 - last)]
@@ -108,11 +115,11 @@ def test_a_pole_is_never_lost_and_outranks_a_building() -> None:
         tile = flat_tile()
         tile.span_class[0, 62:64, 53:55] = Semantics.POLE
         tile.span_hi_cm[0, 62:64, 53:55] = 500
-        cut = cut_static(tile, pose_matrix(0.1 * yaw, 0, 0, yaw), GRID)
+        walled = dataclasses.replace(tile, span_class=tile.span_class.copy(), span_hi_cm=tile.span_hi_cm.copy())
+        walled.span_class[1] = Semantics.BUILDING
+        walled.span_hi_cm[1] = 500
+        cut, again = (cut_static(each, pose_matrix(0.1 * yaw, 0, 0, yaw), GRID) for each in (tile, walled))
         assert 1 <= (cut.labels[:, :, 4] == Semantics.POLE).sum() <= 4
-        tile.span_class[1] = Semantics.BUILDING
-        tile.span_hi_cm[1] = 500
-        again = cut_static(tile, pose_matrix(0.1 * yaw, 0, 0, yaw), GRID)
         assert np.array_equal(again.labels == Semantics.POLE, cut.labels == Semantics.POLE)
 
 
@@ -167,3 +174,64 @@ def test_an_ego_frame_is_a_clip_of_one_frame() -> None:
     pose = pose_matrix(0.5, 0.1, 0.2, 1.0)
     frame = cut_frame(tile, agents, 2, pose, carlasc_grid())
     assert np.array_equal(frame.labels[0], cut_clip(tile, agents, pose, carlasc_grid()).labels[2])
+
+
+def sloped_tile() -> TownTile:
+    """A hill with blocks of alike cells on it, as towns have, a deck across and a stack of three spans."""
+    tile = flat_tile((130, 90), levels=2)
+    tile.surface_class[0, 40:60] = Semantics.ROAD
+    tile.surface_cm[:] = (np.arange(130) * 2)[:, None] - 100
+    tile.surface_class[1, :, 30:50] = Semantics.ROAD
+    tile.surface_cm[1, :, 30:50] += 350
+    tile.span_class[0, 70:100, 10:60] = Semantics.BUILDING
+    tile.span_hi_cm[0] = tile.surface_cm[0] + 240
+    for span, kind in enumerate((Semantics.VEGETATION, Semantics.OTHER, Semantics.BARRIER)):
+        tile.span_class[span, 20:35, 5:80] = kind
+        tile.span_lo_cm[span, 20:35, 5:80] = 90 * span - 60
+        tile.span_hi_cm[span, 20:35, 5:80] = 90 * span
+    return tile
+
+
+@pytest.mark.parametrize(
+    "pose", [(0.0, 0.0, 0.1, 0.0), (3.7, -2.2, 0.4, 2.1), (-9.0, 1.0, 3.4, -0.7), (8.0, 30.0, 0, 1)]
+)
+@pytest.mark.parametrize("grid", [GRID, nano_grid(), GridSpec((33, 21, 5), (0.2, 0.2, 0.9), (-3.0, -2.0, -1.1))])
+def test_the_packed_tile_holds_all_that_the_law_asks_for(pose: tuple[float, ...], grid: GridSpec) -> None:
+    tile, anchor = sloped_tile(), pose_matrix(*pose)
+    fast, slow = cut_static(tile, anchor, grid), cut_static(tile, anchor, grid, fast=False)
+    assert np.array_equal(fast.labels, slow.labels) and np.array_equal(fast.surface_k, slow.surface_k)
+
+
+def test_equal_stacks_are_kept_once_and_a_cut_tile_cannot_change() -> None:
+    tile = sloped_tile()
+    small = packed(tile)
+    stack = small.word >> np.uint64(32)
+    x, y = np.nonzero((tile.span_class > 0).any(axis=0))
+    assert np.array_equal(np.unique(stack), np.arange(len(small.stack_class)))
+    assert np.array_equal(np.flatnonzero(stack), x * tile.cells[1] + y)
+    for s in range(3):
+        kinds = small.stack_class[stack[x * tile.cells[1] + y], s]
+        assert np.array_equal(kinds, tile.span_class[s, x, y])
+        low = small.stack_lo_mm[stack[x * tile.cells[1] + y], s]
+        assert np.array_equal(low[kinds > 0], 10 * tile.span_lo_cm[s, x, y].astype(int)[kinds > 0])
+    assert packed(tile) is small and packed(sloped_tile()) is not small
+    with pytest.raises(ValueError, match="read-only"):
+        tile.surface_cm[0, 3, 4] = 7
+
+
+def test_a_packed_tile_goes_with_its_tile() -> None:
+    tile = flat_tile()
+    watch = weakref.ref(packed(tile))
+    del tile
+    gc.collect()
+    assert watch() is None
+
+
+def test_the_kernels_equal_their_twins_in_a_real_town(real_world: World) -> None:
+    tracks, stride = real_world.traffic, 40
+    for row in np.flatnonzero(tracks.valid[:, stride])[:5]:
+        x, y, yaw = tracks.pose[row, stride].astype(float)
+        pose = pose_matrix(x, y, float(tracks.z_m[row, stride]), yaw)
+        agents = agents_near(real_world, int(row), stride, 2, 3, pose, carlasc_grid())
+        fast, slow = (cut_clip(real_world.tile, agents, pose, carlasc_grid(), way) for way in (True, False))
+        assert np.array_equal(fast.labels, slow.labels) and np.array_equal(fast.moving, slow.moving)
