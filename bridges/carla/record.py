@@ -41,7 +41,8 @@ def record(order: RecordOrder, tell: Tell, progress: Progress) -> Path:
         given = scratch / "map.xodr"
         seen = watch.run({"task": "survey", "map": str(given)})
         town = town_of(seen["map"])
-        read_map(given)
+        given = given.rename(scratch / f"{town}.xodr")
+        read_map(given)  # refused now, and kept for later
         spec = spec_of(order, seen, given.read_bytes())
         with DatasetWriter(order.folder, spec, tell=tell) as writer:
             kept = order.folder / f"{town}.xodr"

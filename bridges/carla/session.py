@@ -167,7 +167,7 @@ class Session:
             for manager in self.managers:  # first: its thread ends the process where an actor is missing
                 manager.shut_down()
             remove(self.client, self._mine)
-        with suppress(RuntimeError):
+        with suppress(RuntimeError, OSError):  # nobody may be there to hear it
             put_back(self.world, self.found or {})
             self._note({"restored": True})
 

@@ -27,7 +27,7 @@ LATE_S = 120.0  # for what is done after the last tick: maps are read, votes cou
 
 
 class WorkerLost(CarlaError):
-    """The worker ended without a word: CARLA's client aborted."""
+    """The worker ended without a word, or says no more: CARLA's client aborted or hangs."""
 
 
 @dataclass
@@ -40,33 +40,27 @@ class Watch:
     _restored: bool = field(default=True, init=False)
 
     def run(self, task: dict[str, Any], heard: Callable[[dict[str, Any]], None] = lambda note: None) -> dict[str, Any]:
-        """What the task returns. heard gets its notes. Raises what the worker raised, or CarlaError for a lost one."""
+        """What the task returns. heard gets its notes. Raises what the worker raised, or WorkerLost."""
         with tempfile.TemporaryFile() as chatter:
-            process = _start(chatter)
+            worker = _Worker(chatter, {"order": self.order.to_dict(), "found": self.found, **task})
             try:
-                result = self._listen(process, {"order": self.order.to_dict(), "found": self.found, **task}, heard)
+                result = self._listen(worker, task["task"], heard)
                 if result is None:
-                    raise WorkerLost(self._lost(process, chatter))
+                    raise WorkerLost(self._lost(worker))
                 return result
             finally:
-                _stop(process)
-                if not self._restored and task["task"] != "restore":
-                    self._put_back()
+                try:
+                    self._restored |= any("restored" in note for note in worker.stop())
+                finally:  # where the user cannot wait for that, too
+                    if not self._restored and task["task"] != "restore":
+                        self._put_back()
 
-    def _listen(
-        self, process: subprocess.Popen[bytes], task: dict[str, Any], heard: Callable[[dict[str, Any]], None]
-    ) -> dict[str, Any] | None:
+    def _listen(self, worker: _Worker, task: str, heard: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
         """Its result, or None where it ends without one."""
-        assert process.stdin is not None and process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(task).encode() + b"\n")
-            process.stdin.flush()
-        notes: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        threading.Thread(target=_read, args=(process.stdout, notes), daemon=True).start()
         patience_s = max(self.order.connect_s, LATE_S)
         while True:
             try:
-                note = notes.get(timeout=patience_s)
+                note = worker.notes.get(timeout=patience_s)
             except queue.Empty:
                 raise WorkerLost(self._silent(patience_s)) from None
             if note is None:
@@ -80,29 +74,23 @@ class Watch:
             if "error" in note:
                 raise getattr(dcgen.errors, note["kind"], CarlaError)(note["error"])
             if "result" in note:
-                return note["result"]
+                return dict(note["result"])
             heard(note)
 
-    def _patience(self, note: dict[str, Any], task: dict[str, Any]) -> float:
-        longest = max(self.order.tick_s, self.order.sensor_s * (task["task"] == "part"), self.order.connect_s)
-        late = LATE_S if task["task"] == "part" and "alive" not in note else 0.0
-        return max(longest, note.get("patience_s", 0.0), late) + SLACK_S
+    def _patience(self, note: dict[str, Any], task: str) -> float:
+        """How long the worker may be silent after a note, in seconds."""
+        longest = max(self.order.tick_s, self.order.sensor_s, self.order.connect_s, note.get("patience_s", 0.0))
+        late_s = 0.0 if "alive" in note or task != "part" else LATE_S
+        return max(longest, late_s) + SLACK_S
 
     def _silent(self, seconds: float) -> str:
         return f"{self.order.place}: the client gave no sign for {seconds:.0f} s; check the server and run again"
 
-    def _lost(self, process: subprocess.Popen[bytes], chatter: IO[bytes]) -> str:
+    def _lost(self, worker: _Worker) -> str:
         """The one line for a process that is gone."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
-        chatter.seek(0)
-        lines = chatter.read().decode("utf-8", "replace").strip().splitlines()
-        said = next((line.strip() for line in reversed(lines) if "what():" in line), lines[-1] if lines else "")
-        code = process.returncode
-        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        said, how = worker.last_words()
         gone = answers(self.order.host, self.order.port)
         state = f"the server is gone ({gone})" if gone else "the server still answers"
-        said = said.removeprefix("what():").strip()[:200]
         return (
             f"{self.order.place}: CARLA's client ended ({how}{': ' if said else ''}{said}), {state}; "
             "what is recorded is kept, run the same command again to make the rest"
@@ -118,39 +106,61 @@ class Watch:
             self.tell(f"the server could not be put back ({fault})")
 
 
-def _start(chatter: IO[bytes]) -> subprocess.Popen[bytes]:
-    home = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
-        [sys.executable, "-m", "bridges.carla.worker"],
-        env={**os.environ, "PYTHONPATH": path},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=chatter,
-        start_new_session=True,  # Ctrl-C is for the process that watches
-    )
+class _Worker:
+    """A process of worker.py with its task. notes: what it says, then None."""
 
+    def __init__(self, chatter: IO[bytes], task: dict[str, Any]) -> None:
+        home = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+        self.chatter = chatter
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bridges.carla.worker"],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=chatter,
+            start_new_session=True,  # Ctrl-C is for the process that watches
+        )
+        self.notes: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError), self.process.stdin as pipe:
+            pipe.write(json.dumps(task).encode() + b"\n")
 
-def _read(pipe: IO[bytes], notes: queue.Queue[dict[str, Any] | None]) -> None:
-    for line in pipe:
-        with contextlib.suppress(ValueError):  # half a line of a process that died
-            notes.put(json.loads(line))
-    notes.put(None)
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as pipe:
+            for line in pipe:
+                with contextlib.suppress(ValueError):  # half a line of a process that died
+                    self.notes.put(json.loads(line))
+        self.notes.put(None)
 
+    def stop(self) -> list[dict[str, Any]]:
+        """Ask it to clean up and end, kill it where it does not. What it said meanwhile."""
+        try:
+            if self.process.poll() is None:
+                self.process.terminate()
+                self.process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+        self._reader.join(GRACE_S)
+        left = []
+        while not self.notes.empty():
+            left.append(self.notes.get())
+        return [note for note in left if note is not None]
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a worker to clean up and end; kill it where it does not."""
-    try:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+    def last_words(self) -> tuple[str, str]:
+        """What it printed last, the reason of an abort rather, and how it ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(GRACE_S)
+        self.chatter.seek(0)
+        lines = self.chatter.read().decode("utf-8", "replace").strip().splitlines()
+        said = next((line.strip() for line in reversed(lines) if "what():" in line), lines[-1] if lines else "")
+        code = self.process.returncode
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        return said.removeprefix("what():").strip()[:200], how

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,9 @@ def main() -> int:
     except DcgenError as fault:
         with contextlib.suppress(OSError):
             note({"error": str(fault), "kind": type(fault).__name__})
+    except Exception:  # nobody hears the notes, or a fault of dcgen's own: the last line is told
+        traceback.print_exc()
+        return 1
     return 0
 
 

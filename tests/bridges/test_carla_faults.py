@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bridges.carla import watch
 from dcgen.dataset.store import open_dataset
 from dcgen.errors import CarlaError, DatasetError
 from tests.bridges.carla_server import Actor, Faults
@@ -111,6 +112,32 @@ def test_what_a_killed_run_has_left_is_removed(tmp_path: Path) -> None:
         assert any("removed 1 actors" in line for line in told.lines)
 
 
+def test_a_client_that_hangs_is_ended_and_another_puts_the_server_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "SLACK_S", 0.5)
+    monkeypatch.setattr(watch, "LATE_S", 0.5)
+    monkeypatch.setattr(watch, "GRACE_S", 0.3)
+    told = Told()
+    frozen: list[int] = []
+
+    def freeze(worker: watch._Worker, task: str, heard: object) -> None:
+        """After its first tick the process stands still, as in a lock that nobody opens."""
+        if task == "part" and not frozen:
+            while "alive" not in (worker.notes.get(timeout=20) or {"alive": 0}):
+                pass
+            frozen.append(worker.process.pid)
+            os.kill(worker.process.pid, signal.SIGSTOP)
+
+    listen = watch.Watch._listen
+    monkeypatch.setattr(watch.Watch, "_listen", lambda self, *rest: (freeze(*rest), listen(self, *rest))[1])
+    with street() as server:
+        data = told.run(order_for(server, tmp_path / "set", tick_s=2.0, connect_s=2.0))
+        assert_left_as_found(server)
+    assert data.complete and frozen
+    assert any("gave no sign" in line and "once more" in line for line in told.lines)
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -124,7 +151,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_an_interrupt_leaves_the_server_as_it_was(tmp_path: Path, name: str) -> None:
     with street(spots=((0.0, 1.75), (40.0, -1.75))) as server:
         prefix = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))"
@@ -145,6 +172,9 @@ def test_an_interrupt_leaves_the_server_as_it_was(tmp_path: Path, name: str) -> 
             said, _ = process.communicate(timeout=40)
         finally:
             process.kill()
-        assert process.returncode == {"SIGINT": 130, "SIGTERM": 143}[name], said
+        assert process.returncode == {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9}[name], said
+        until = time.monotonic() + (10 if name == "SIGKILL" else 0)
+        while server.settings[0] and time.monotonic() < until:
+            time.sleep(0.05)  # its worker hears nobody listen any more
         assert_left_as_found(server)
         assert any(seen[0] for seen in server.settings_seen) and not list((tmp_path / "set" / "parts").glob("*"))
