@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -16,7 +15,7 @@ LANE_M = 3.4
 STEEPEST = 0.04  # slope of a street
 SPACING_M = (65.0, 150.0)
 SHARP_COS = 0.7  # of the angle between two streets at a node
-APART_M = 26.0  # streets that do not meet
+APART_M = 28.0  # streets that do not meet
 LINK_M = 190.0  # longest street that leads on from a dead end
 DROPPED = 0.14  # streets taken out, so that blocks merge
 
@@ -65,6 +64,7 @@ class Network:
 def characterise(drawn: Network, kind: str, rng: np.random.Generator) -> Network:
     """The same network with streets of different kinds, merged blocks, bends, hills and traffic lights."""
     network = _stretched(drawn, rng) if kind == "grid" else drawn
+    network = _without_tight_places(_bent(network, kind, rng))
     network = _thinned(_closed(network) if kind == "random" else network, rng)
     characters: dict[str, Character] = {}
     streets = []
@@ -73,8 +73,8 @@ def characterise(drawn: Network, kind: str, rng: np.random.Generator) -> Network
         if name not in characters:
             characters[name] = _KINDS[int(rng.choice(len(_KINDS), p=_SHARES))]
         streets.append(replace(street, character=characters[name]))
-    network = _without_tight_places(_bent(replace(network, streets=tuple(streets)), kind, rng))
-    return _lit(_hilly(_turned(network, float(rng.uniform(0, np.pi / 2)) if kind == "grid" else 0.0), rng), rng)
+    angle_rad = float(rng.uniform(0, np.pi / 2)) if kind == "grid" else 0.0
+    return _lit(_hilly(_turned(replace(network, streets=tuple(streets)), angle_rad), rng), rng)
 
 
 def _name(street: Street, kind: str) -> str:
@@ -115,41 +115,20 @@ def _stretched(network: Network, rng: np.random.Generator) -> Network:
 
 def _closed(network: Network) -> Network:
     """With dead ends led on to the nearest node that a straight street reaches, so that blocks form."""
-    import shapely
-
     names, points = _points(network)
     at = {name: points[k, :2] for k, name in enumerate(names)}
     streets = list(network.streets)
     for name in names:
-        own = [street for street in streets if name in (street.start, street.end)]
-        if len(own) != 1:
+        if sum(name in (street.start, street.end) for street in streets) != 1:
             continue
-        for other in sorted(names, key=lambda each: float(np.hypot(*(at[each] - at[name])))):
-            length = float(np.hypot(*(at[other] - at[name])))
-            if length > LINK_M:
-                break
-            if length < SPACING_M[0]:
-                continue
-            line = shapely.LineString([at[name], at[other]])
-            if all(_clear_of(line, name, other, street, at) for street in streets):
-                streets.append(Street(name, other, STREET))
+        away = {other: float(np.hypot(*(at[other] - at[name]))) for other in names}
+        for other in sorted(names, key=lambda each: away[each]):
+            fits = SPACING_M[0] < away[other] < LINK_M
+            new = Street(name, other, STREET)
+            if fits and not any(_too_close(new, street, network) for street in streets):
+                streets.append(new)
                 break
     return replace(network, streets=tuple(streets))
-
-
-def _clear_of(line: Any, start: str, end: str, street: Street, at: dict[str, Doubles]) -> bool:
-    """Whether a new street keeps off one that is there; at a shared node, whether it leaves at a wide angle."""
-    import shapely
-
-    shared = {start, end} & {street.start, street.end}
-    if not shared:
-        return bool(shapely.LineString([at[street.start], at[street.end]]).distance(line) > APART_M)
-    if len(shared) == 2:
-        return False
-    node = shared.pop()
-    far, other = (end if node == start else start), (street.end if node == street.start else street.start)
-    a, b = at[far] - at[node], at[other] - at[node]
-    return bool(a @ b / (np.hypot(*a) * np.hypot(*b)) < 0.64)
 
 
 def _thinned(network: Network, rng: np.random.Generator) -> Network:
@@ -217,6 +196,8 @@ def _too_close(street: Street, other: Street, network: Network) -> bool:
     import shapely
 
     shared = {street.start, street.end} & {other.start, other.end}
+    if len(shared) == 2:
+        return True
     if not shared:
         lines = [shapely.LineString(_line(each, each.start, network)) for each in (street, other)]
         return bool(lines[0].distance(lines[1]) < APART_M)
