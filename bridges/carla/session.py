@@ -127,7 +127,6 @@ class Session:
         settings.synchronous_mode, settings.fixed_delta_seconds = True, self.order.tick_dt_s
         settings.substepping, settings.max_substep_delta_time = True, 0.01
         settings.max_substeps = 10  # 0.01 s x 10 covers the longest tick
-        settings.no_rendering_mode = False
         self.world.apply_settings(settings)
 
     def tell(self, line: str) -> None:

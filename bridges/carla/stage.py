@@ -64,6 +64,7 @@ def set_the_stage(session: Session, route: Route | None, part: int, parts: int) 
     for car in [ego, *cars]:
         car.set_autopilot(True, manager.get_port())
     if line is not None:
+        manager.auto_lane_change(ego, False)
         manager.set_path(ego, [_location(point) for point in line[1:]])
     _walkers(session, library, rng)
     for _ in range(round(SETTLE_S / order.tick_dt_s)):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bridges.carla.order import RecordOrder
-from bridges.carla.session import Note, Session
+from bridges.carla.session import Note, Session, first_line
 from dcgen.errors import DcgenError
 
 
@@ -64,15 +64,21 @@ def main() -> int:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
+    task = json.loads(sys.stdin.readline())
+    order = RecordOrder.from_dict(task["order"])
     try:
-        task = json.loads(sys.stdin.readline())
-        result = TASKS[task["task"]](RecordOrder.from_dict(task["order"]), task, note)
+        result = TASKS[task["task"]](order, task, note)
         note({"result": result})
     except Stopped:
         return 1
     except DcgenError as fault:
         with contextlib.suppress(OSError):
             note({"error": str(fault), "kind": type(fault).__name__})
+    except RuntimeError as fault:  # how the client says that the server refused
+        traceback.print_exc()
+        line = f"{order.place}: {first_line(fault)}; check the server and run the same command again: it goes on"
+        with contextlib.suppress(OSError):
+            note({"error": line, "kind": "CarlaError"})
     except Exception:  # nobody hears the notes, or a fault of dcgen's own: the last line is told
         traceback.print_exc()
         return 1

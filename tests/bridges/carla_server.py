@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tests.bridges import carla_wire as wire
-from tests.bridges.carla_town import CAR, CAR_EXTENT_M, MAP, Box, Town, lidar_rays
+from tests.bridges.carla_town import CAR, CAR_EXTENT_M, MAP, WALKER, Box, Town, lidar_rays
 
 ATTRIBUTE = {"int": 2, "float": 3, "string": 4}
 FIRST_ID = 200  # of what clients spawn
@@ -45,6 +45,7 @@ class Faults:
     dead_at_tick: int | None = None  # the connection breaks
     deaf_at_tick: int | None = None  # a tick is asked for and never comes
     drop_at_ticks: tuple[int, ...] = ()  # no LiDAR frame is sent
+    refuse: str = ""  # the call that is answered by an error
     abort_at_tick: int | None = None  # an error in the traffic manager's thread, which ends the client's process
 
 
@@ -149,6 +150,8 @@ class CarlaServer:
         with self.lock:
             self.calls[method] += 1
             handler = getattr(self, f"do_{method}", None)
+            if method == self.faults.refuse:
+                return [[0, ["not today"]]]
             if handler is None:
                 self.unknown.add(method)
                 return [[0, [f"the test server knows no {method}"]]]
@@ -220,10 +223,12 @@ class CarlaServer:
         c, s = np.cos(np.radians(placed[4])), np.sin(np.radians(placed[4]))
         turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
         start = np.array(placed[:3])
-        cars = [Box(a.id, CAR, a.transform, a.extent_m) for a in self.actors.values() if a.type.startswith("vehicle.")]
+        tags = {"vehicle": CAR, "walker": WALKER}
+        users = [(tags.get(a.type.partition(".")[0]), a) for a in self.actors.values()]
+        boxes = [Box(a.id, tag, a.transform, a.extent_m) for tag, a in users if tag is not None]
         found = []
         for channel in rays:
-            hits = self.town.cast(start, channel @ turn.T, float(form["range"]), cars)
+            hits = self.town.cast(start, channel @ turn.T, float(form["range"]), boxes)
             hits["xyz"] = (hits["xyz"] - start) @ turn
             found.append(hits)
         return wire.lidar_frame(self.frame, self.frame * self.delta_s, placed, found)

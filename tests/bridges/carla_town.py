@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.bridges.carla_wire import POINT
 
-ROAD, WALL, CAR, SIDEWALK = 1, 4, 14, 2  # tags from 0.9.14 on
+ROAD, SIDEWALK, WALL, WALKER, CAR = 1, 2, 4, 12, 14  # tags from 0.9.14 on
 ROAD_HALF_WIDTH_M = 7.0
 CAR_EXTENT_M = (2.3, 0.9, 0.75)
 MAP = """<?xml version="1.0" standalone="yes"?>

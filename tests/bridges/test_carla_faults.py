@@ -57,6 +57,13 @@ def test_another_release_is_refused_with_both_versions(tmp_path: Path) -> None:
         assert not server.settings_seen and not server.calls["spawn_actor"] and not (tmp_path / "set").exists()
 
 
+def test_what_the_server_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+    with street(faults=Faults(refuse="get_actor_definitions")) as server:
+        line = fault_of(Told(), order_for(server, tmp_path / "set"))
+        assert "not today" in line and str(server.port) in line
+        assert_left_as_found(server)
+
+
 def test_a_clip_begins_anew_where_a_sweep_is_lost(tmp_path: Path) -> None:
     told = Told()
     with street(faults=Faults(drop_at_ticks=(8, 9))) as server:

@@ -71,6 +71,10 @@ def clip(made: tuple[CarlaServer, ClipDataset, Told]) -> Clip:
     return made[1][0]
 
 
+def ego_xy(clip: Clip) -> np.ndarray:
+    return clip.conditions.world_se3_anchor[:2, 3]
+
+
 def where(mask: np.ndarray) -> np.ndarray:
     """[N, 3] centres of the voxels of a mask, in the anchor frame."""
     return GRID.centres_m()[mask]
@@ -125,6 +129,9 @@ def test_the_walker_is_a_pedestrian_on_the_right_who_does_not_move(clip: Clip) -
     assert agents.class_id[row] == Semantics.PEDESTRIAN
     assert agents.pose[row, 0] == pytest.approx([19.0, -8.5, -np.pi / 2])
     assert not agents.speed_mps[row].any()
+    body = where(clip.labels[0] == Semantics.PEDESTRIAN)
+    assert len(body) and np.hypot(*(body[:, :2] - (agents.pose[row, 0, :2] - ego_xy(clip))).T).max() < 1.0
+    assert not (clip.moving & (clip.labels == Semantics.PEDESTRIAN)).any()
 
 
 def test_the_ego_stands_on_the_ground_and_does_not_see_itself(clip: Clip) -> None:
