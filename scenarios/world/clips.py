@@ -4,127 +4,47 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcgen.errors import WorldError
-from dcgen.types import MOVING_MPS, AgentTracks, Clip, Doubles, GridSpec, Semantics, pose_matrix
+from dcgen.types import AgentTracks, Clip, Doubles, GridSpec, pose_matrix
 from scenarios.compile import anchor_of, chunk_conditions
+from scenarios.world.candidates import Candidates, EgoMix, find_candidates
 from scenarios.world.store import World, build_world, load_world, save_world
 from scenarios.world.traffic import TrafficLog
 from scenarios.world.voxelize import cut_clip
 
-__all__ = ["Candidates", "EgoMix", "World", "build_world", "iterate_clips", "load_world", "sample_clip", "save_world"]
+__all__ = [
+    "Candidates", "EgoMix", "World", "build_world", "find_candidates", "iterate_clips", "load_world", "sample_clip",
+    "save_world",
+]  # fmt: skip
 
 ROUTE_M = 40.0
-AHEAD_M = 20.0
-NEAR_M = 20.0
-TURN_RAD = 0.15
-START_STEP_S = 0.5
+LEAST_DT_S = 0.02
+
+_found: WeakKeyDictionary[World, dict[tuple[int, float], Candidates]] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True)
-class EgoMix:
-    """Shares of clips whose ego turns, has moving neighbours, or stands; the rest: any ego that drives."""
-
-    turning: float = 0.25
-    busy: float = 0.35
-    standing: float = 0.06
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Egos and start frames to choose from: row into the traffic log [M], first frame [M], groups of them."""
-
-    row: NDArray[np.int64]
-    start: NDArray[np.int64]
-    turning: NDArray[np.int64]  # indices into row and start
-    busy: NDArray[np.int64]
-    standing: NDArray[np.int64]
-    driving: NDArray[np.int64]
-
-    def draw(self, mix: EgoMix, rng: np.random.Generator) -> tuple[int, int]:
-        """(row, start) of one candidate."""
-        draw, group = rng.random(), self.driving
-        for share, members in ((mix.turning, self.turning), (mix.busy, self.busy), (mix.standing, self.standing)):
-            if draw < share:
-                group = members
-                break
-            draw -= share
-        if len(group) == 0:
-            group = np.arange(len(self.row))
-        index = int(group[rng.integers(len(group))])
-        return int(self.row[index]), int(self.start[index])
-
-
-def find_candidates(log: TrafficLog, frames: int, stride: int) -> Candidates:
-    """Every motor vehicle that is there for the whole clip, at starts START_STEP_S apart. Raises WorldError if none."""
-    span = (frames - 1) * stride
-    starts = np.arange(0, log.frames - span, max(1, round(START_STEP_S / log.dt_s)))
-    vehicles = np.flatnonzero(log.class_id == Semantics.VEHICLE)
-    whole = log.valid[np.ix_(vehicles, starts)] & log.valid[np.ix_(vehicles, starts + span)] if len(starts) else None
-    if whole is None or not whole.any():
-        raise WorldError(f"no vehicle is on the road for {frames} frames; simulate longer or denser traffic")
-    path = np.cumsum(np.where(log.valid, log.speed_mps, 0.0), axis=1) * log.dt_s
-    middle = starts + (frames // 2) * stride
-    ahead = path[vehicles, -1][:, None] - path[np.ix_(vehicles, middle)]
-    if (whole & (ahead >= AHEAD_M)).any():
-        whole &= ahead >= AHEAD_M
-    row, column = np.nonzero(whole)
-    row = vehicles[row]
-    turn = np.diff(log.pose[..., 2], axis=1)
-    turn = np.where(log.valid[:, 1:] & log.valid[:, :-1], (turn + np.pi) % (2 * np.pi) - np.pi, 0.0)
-    total = np.concatenate([np.zeros((len(turn), 1)), np.cumsum(turn, axis=1)], axis=1)
-    start = starts[column]
-    net = np.abs(total[row, start + span] - total[row, start])
-    speed = (path[row, start + span] - path[row, start]) / max(span * log.dt_s, log.dt_s)
-    standing = speed < MOVING_MPS
-    busy = _moving_neighbours(log, row, middle[column]) >= 2
-    return Candidates(
-        row,
-        start,
-        np.flatnonzero((net > TURN_RAD) & ~standing),
-        np.flatnonzero(busy & ~standing),
-        np.flatnonzero(standing),
-        np.flatnonzero(~standing),
-    )
-
-
-def _moving_neighbours(log: TrafficLog, row: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[M] agents faster than MOVING_MPS within NEAR_M of the agent, at a frame each."""
-    from scipy.spatial import cKDTree
-
-    count = np.zeros(len(row), np.int64)
-    for t in np.unique(frame):
-        moving = np.flatnonzero(log.valid[:, t] & (log.speed_mps[:, t] > MOVING_MPS))
-        here = np.flatnonzero(frame == t)
-        if len(moving):
-            tree = cKDTree(log.pose[moving, t, :2])
-            found = tree.query_ball_point(log.pose[row[here], t, :2], NEAR_M, return_length=True)
-            count[here] = found - (log.speed_mps[row[here], t] > MOVING_MPS)
-    return count
-
-
-_found: WeakKeyDictionary[World, dict[tuple[int, int], Candidates]] = WeakKeyDictionary()
-
-
-def _candidates(world: World, frames: int, stride: int) -> Candidates:
+def _candidates(world: World, frames: int, stride: float) -> Candidates:
     """find_candidates, once for a world."""
     kept = _found.setdefault(world, {})
     if (frames, stride) not in kept:
-        kept[frames, stride] = find_candidates(world.traffic, frames, stride)
+        kept[frames, stride] = find_candidates(world.traffic, frames, stride, world.raster)
     return kept[frames, stride]
 
 
-def _stride(log: TrafficLog, dt_s: float) -> int:
-    stride = round(dt_s / log.dt_s)
-    if stride < 1 or abs(stride * log.dt_s - dt_s) > 1e-6:
-        raise WorldError(f"clips of {dt_s} s a frame need a multiple of the traffic's {log.dt_s} s; change dt_s")
-    return stride
+def _stride(log: TrafficLog, dt_s: float) -> float:
+    """Frames of the log a frame of a clip: whole numbers read the log, others interpolate it. Raises WorldError."""
+    if not LEAST_DT_S - 1e-9 <= dt_s < float("inf"):
+        raise WorldError(f"clips of {dt_s} s a frame are too quick; dt_s needs at least {LEAST_DT_S} s")
+    stride = dt_s / log.dt_s
+    whole = round(stride)
+    return whole if whole >= 1 and abs(whole * log.dt_s - dt_s) <= 1e-6 else stride
 
 
 def sample_clip(
@@ -140,47 +60,44 @@ def sample_clip(
 def cut_world(world: World, row: int, start: int, grid: GridSpec, frames: int, dt_s: float) -> Clip:
     """The clip of one ego (a row of the traffic log) from one frame of the log on."""
     log, stride = world.traffic, _stride(world.traffic, dt_s)
-    at = start + np.arange(frames) * stride
+    at = log.instants(start, frames, stride)
     ego = ego_poses(world, row, at)
     anchor = anchor_of(ego)
     agents = agents_near(world, row, start, frames, stride, anchor, grid)
     cut = cut_clip(world.tile, agents, anchor, grid)
-    middle = int(at[frames // 2])
-    conditions = chunk_conditions(world.raster, ego, dt_s, agents, grid, route_of(log, row, middle))
+    conditions = chunk_conditions(world.raster, ego, dt_s, agents, grid, route_of(log, row, int(at[frames // 2])))
     source = f"{world.name}/{world.seed}: ego {int(log.id[row])} at {start * log.dt_s:.1f} s"
     return Clip(cut.labels, cut.moving, conditions, source)
 
 
-def ego_poses(world: World, row: int, at: NDArray[np.int64]) -> Doubles:
-    """[T, 4, 4] poses on the ground of one road user at frames of the log."""
-    pose = world.traffic.pose[row, at].astype(np.float64)
-    z = world.tile.ground_z_m(pose[:, :2], world.traffic.z_m[row, at])
-    return np.stack([pose_matrix(x, y, height, yaw) for (x, y, yaw), height in zip(pose, z, strict=True)])
+def ego_poses(world: World, row: int, at: NDArray[Any]) -> Doubles:
+    """[T, 4, 4] poses on the ground of one road user at frames of the log, whole or between them."""
+    seen = world.traffic.sample(np.array([row]), at)
+    z = world.tile.ground_z_m(seen.pose[0, :, :2], seen.z_m[0])
+    return np.stack([pose_matrix(x, y, height, yaw) for (x, y, yaw), height in zip(seen.pose[0], z, strict=True)])
 
 
 def agents_near(
-    world: World, ego_row: int, start: int, frames: int, stride: int, anchor: Doubles, grid: GridSpec
+    world: World, ego_row: int, start: int, frames: int, stride: float, anchor: Doubles, grid: GridSpec
 ) -> AgentTracks:
     """All road users but the ego that may reach into the grid, the parked ones included, on the ground of the tile."""
     low, size = np.array(grid.origin_m[:2]), np.array(grid.extent_m[:2])
     reach = float(np.hypot(*np.maximum(np.abs(low), np.abs(low + size)))) + 8.0
     centre = (float(anchor[0, 3]), float(anchor[1, 3]))
-    log = world.traffic
-    moving = log.window(start, frames, stride, centre, reach)
-    moving = moving.select(moving.id != log.id[ego_row])
-    rows = np.searchsorted(log.id, moving.id)
-    hint = log.z_m[rows, start : start + (frames - 1) * stride + 1 : stride]
-    moving_z = world.tile.ground_z_m(moving.pose[..., :2], hint)
-    near = np.hypot(*(world.parked.pose[:, 0, :2] - centre).T) <= reach
-    parked = world.parked.select(near)
+    log, at = world.traffic, world.traffic.instants(start, frames, stride)
+    rows = log.rows_near(at, centre, reach)
+    rows = rows[rows != ego_row]
+    seen = log.sample(rows, at)
+    moving_z = world.tile.ground_z_m(seen.pose[..., :2], seen.z_m)
+    parked = world.parked.select(np.hypot(*(world.parked.pose[:, 0, :2] - centre).T) <= reach)
     return AgentTracks(
-        np.concatenate([moving.id, parked.id]),
-        np.concatenate([moving.class_id, parked.class_id]),
-        np.concatenate([moving.size_m, parked.size_m]),
-        np.concatenate([moving.pose, parked.pose.repeat(frames, axis=1)]),
-        np.concatenate([np.where(moving.valid, moving_z, 0), parked.z_m.repeat(frames, axis=1)]).astype(np.float32),
-        np.concatenate([moving.speed_mps, parked.speed_mps.repeat(frames, axis=1)]),
-        np.concatenate([moving.valid, parked.valid.repeat(frames, axis=1)]),
+        np.concatenate([log.id[rows], parked.id]),
+        np.concatenate([log.class_id[rows], parked.class_id]),
+        np.concatenate([log.size_m[rows], parked.size_m]),
+        np.concatenate([seen.pose, parked.pose.repeat(frames, axis=1)]),
+        np.concatenate([np.where(seen.valid, moving_z, 0), parked.z_m.repeat(frames, axis=1)]).astype(np.float32),
+        np.concatenate([seen.speed_mps, parked.speed_mps.repeat(frames, axis=1)]),
+        np.concatenate([seen.valid, parked.valid.repeat(frames, axis=1)]),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgen.errors import WorldError
-from dcgen.types import AgentTracks, Floats, Semantics
+from dcgen.types import AgentTracks, Doubles, Floats, Semantics, wrap_angle
 from scenarios.reading import scratch_folder
 from scenarios.world.traffic_spec import TrafficSpec
 
@@ -26,6 +26,7 @@ CLASS_OF_KIND = {
     "bicycle": Semantics.BICYCLE,
     "pedestrian": Semantics.PEDESTRIAN,
 }
+MOST_MPS = 60.0  # nobody is faster
 _DTYPES = {
     "id": np.int64,
     "kind": np.uint8,
@@ -36,6 +37,16 @@ _DTYPES = {
     "speed_mps": np.float32,
     "valid": np.bool_,
 }
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some tracks at some instants."""
+
+    pose: Doubles  # [n, T, 3]
+    z_m: Floats  # [n, T]
+    speed_mps: Floats  # [n, T]
+    valid: NDArray[np.bool_]  # [n, T]
 
 
 @dataclass(frozen=True)
@@ -77,11 +88,51 @@ class TrafficLog:
         """[N] names out of KINDS."""
         return [KINDS[code] for code in self.kind]
 
+    def instants(self, start_frame: int, frames: int, stride: float = 1) -> NDArray[Any]:
+        """[T] frames of the log, start, start + stride, ...: integers, or floats where stride is no whole number."""
+        last = start_frame + (frames - 1) * stride
+        if start_frame < 0 or frames < 1 or not stride > 0 or last > self.frames - 1 + 1e-9:
+            raise ValueError(f"frames {start_frame}..{last:g} by {stride:g} leave the log of {self.frames} frames")
+        at = start_frame + np.arange(frames) * stride
+        return at if at.dtype.kind == "f" else at.astype(np.int64)
+
+    def sample(self, rows: NDArray[Any], at: NDArray[Any]) -> Samples:
+        """Tracks `rows` [n] at frames `at` [T] of the log. Between frames: straight lines, the shorter way to turn.
+
+        Between frames a track is there if it is at both neighbours.
+        """
+        pick = np.asarray(rows)[:, None]
+        low = np.floor(at + 1e-9).astype(np.int64)
+        pose, valid = self.pose[pick, low].astype(np.float64), self.valid[pick, low]
+        z, speed = self.z_m[pick, low], self.speed_mps[pick, low]
+        share = np.where(at - low > 1e-6, at - low, 0.0)
+        if share.any():
+            high = low + (share > 0)
+            valid = valid & self.valid[pick, high]
+            step = self.pose[pick, high] - pose
+            step[..., 2] = wrap_angle(step[..., 2])
+            pose = np.where(valid[..., None], pose + step * share[:, None], 0.0)
+            pose[..., 2] = wrap_angle(pose[..., 2])
+            z = np.where(valid, z + (self.z_m[pick, high] - z) * share, 0).astype(np.float32)
+            speed = np.where(valid, speed + (self.speed_mps[pick, high] - speed) * share, 0).astype(np.float32)
+        return Samples(pose, z, speed, valid)
+
+    def rows_near(self, at: NDArray[Any], centre_m: tuple[float, float], radius_m: float) -> NDArray[np.intp]:
+        """Tracks that come within radius_m of a point at one of the frames `at` [T]."""
+        low, centre = np.floor(at + 1e-9).astype(np.int64), np.asarray(centre_m, np.float32)
+        slack = MOST_MPS * self.dt_s if at.dtype.kind == "f" else 0.0
+        near = self.valid[:, low] & (np.abs(self.pose[:, low, :2] - centre) <= radius_m + slack).all(axis=2)
+        rows = np.flatnonzero(near.any(axis=1))
+        seen = self.sample(rows, at)
+        offset = seen.pose[..., :2].astype(np.float32) - centre
+        inside = (np.einsum("ntc,ntc->nt", offset, offset) <= radius_m**2) & seen.valid
+        return np.asarray(rows[inside.any(axis=1)])
+
     def window(
         self,
         start_frame: int,
         frames: int,
-        stride: int = 1,
+        stride: float = 1,
         centre_m: tuple[float, float] | None = None,
         radius_m: float | None = None,
     ) -> AgentTracks:
@@ -89,27 +140,16 @@ class TrafficLog:
 
         With a centre and a radius only those agents are kept that come that near in some frame.
         """
-        stop = start_frame + (frames - 1) * stride + 1
-        if start_frame < 0 or frames < 1 or stride < 1 or stop > self.frames:
-            raise ValueError(f"frames {start_frame}..{stop - 1} by {stride} leave the log of {self.frames} frames")
-        cut = slice(start_frame, stop, stride)
-        near = self.valid[:, cut]
+        at = self.instants(start_frame, frames, stride)
         if centre_m is not None and radius_m is not None:
-            xy = self.pose[:, cut, :2]
-            near = near & (np.abs(xy - np.asarray(centre_m, np.float32)) <= radius_m).all(axis=2)
-        keep = np.flatnonzero(near.any(axis=1))
-        if centre_m is not None and radius_m is not None and len(keep):
-            offset = self.pose[keep, cut, :2] - np.asarray(centre_m, np.float32)
-            inside = (np.einsum("ntc,ntc->nt", offset, offset) <= radius_m**2) & self.valid[keep, cut]
-            keep = keep[inside.any(axis=1)]
+            rows = self.rows_near(at, centre_m, radius_m)
+        else:
+            rows = np.arange(len(self.id))
+            rows = rows[self.sample(rows, at).valid.any(axis=1)]
+        seen = self.sample(rows, at)
+        zero = np.zeros((len(rows), frames), np.float32)
         return AgentTracks(
-            self.id[keep],
-            self.class_id[keep],
-            self.size_m[keep],
-            self.pose[keep, cut].astype(np.float64),
-            np.zeros((len(keep), frames), np.float32),
-            self.speed_mps[keep, cut],
-            self.valid[keep, cut],
+            self.id[rows], self.class_id[rows], self.size_m[rows], seen.pose, zero, seen.speed_mps, seen.valid
         )
 
 

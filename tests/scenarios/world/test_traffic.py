@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import zipfile
@@ -103,6 +104,34 @@ def test_window_keeps_who_comes_near() -> None:
     ]
     assert 0 < len(near) < 40
     assert tracks.id.tolist() == log.id[near].tolist()
+
+
+def test_samples_between_frames_turn_the_shorter_way() -> None:
+    log = small_log(n=4, t=9, seed=4)
+    log.pose[0, :2, 2], log.valid[0, :2] = (3.1, -3.1), True
+    log.valid[1, :2] = (True, False)
+    at = np.array([0.25, 0.75, 1.0])
+    seen = log.sample(np.array([0, 1]), at)
+    first, second = log.pose[0, 0].astype(np.float64), log.pose[0, 1].astype(np.float64)
+    turn = 2 * np.pi - 6.2
+    assert seen.pose[0, 0, 2] == pytest.approx(3.1 + turn / 4, abs=1e-5) and seen.pose[0, 1, 2] < 0
+    np.testing.assert_allclose(seen.pose[0, :2, :2], first[:2] + at[:2, None] * (second - first)[:2], atol=1e-4)
+    assert seen.speed_mps[0, 0] == pytest.approx(0.75 * log.speed_mps[0, 0] + 0.25 * log.speed_mps[0, 1], abs=1e-6)
+    assert not seen.valid[1].any() and not seen.pose[1, :2].any()
+    np.testing.assert_array_equal(seen.pose[0, 2], log.pose[0, 1].astype(np.float64))
+    assert seen.pose.dtype == np.float64 and seen.speed_mps.dtype == seen.z_m.dtype == np.float32
+
+
+def test_windows_between_frames_keep_who_comes_near() -> None:
+    log = small_log(n=40, t=31, seed=2)
+    at = log.instants(1, 5, 2.5)
+    assert at.tolist() == [1.0, 3.5, 6.0, 8.5, 11.0] and log.instants(1, 5, 2).dtype == np.int64
+    slow = dataclasses.replace(log, pose=log.pose * np.float32([0.1, 0.1, 1.0]))
+    seen = slow.sample(np.arange(40), at)
+    gap = np.hypot(*(seen.pose[..., :2] - np.array([0.3, -0.4])).transpose(2, 0, 1))
+    kept = slow.window(1, 5, 2.5, (0.3, -0.4), 2.5).id
+    assert 0 < len(kept) < 40
+    assert kept.tolist() == slow.id[((gap <= 2.5) & seen.valid).any(axis=1)].tolist()
 
 
 @pytest.mark.parametrize(("start", "frames", "stride"), [(-1, 3, 1), (0, 0, 1), (0, 3, 0), (0, 24, 1), (5, 10, 2)])
