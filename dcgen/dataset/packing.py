@@ -6,6 +6,9 @@ Masks are bits (numpy.packbits, C order), layouts int8 in steps of 1 / LAYOUT_SC
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,36 +76,39 @@ def agent_shapes(spec: DatasetSpec) -> dict[str, tuple[int, ...]]:
     return {name: tails.get(name, ()) for name in AGENT_FIELDS}
 
 
-def pack_clip(clip: Clip, spec: DatasetSpec) -> Packed:
-    """The arrays of a clip. Raises DatasetError where it is not what the data set holds."""
+def pack_clip(clip: Clip, spec: DatasetSpec, fields: Iterable[str] | None = None) -> Packed:
+    """The arrays of a clip, or those of some fields. Raises DatasetError where it is not what the data set holds."""
     c = clip.conditions
     if (c.grid, c.frames, clip.ego_centred) != (spec.grid, spec.frames, spec.ego_centred):
         raise DatasetError(
             f"{clip.source}: a clip of {c.frames} frames of {c.grid.shape} does not fit a data set of "
             f"{spec.frames} frames of {spec.grid.shape}; make another data set of it"
         )
-    out: Packed = {
-        "labels": np.ascontiguousarray(clip.labels, np.uint8),
-        "moving": np.packbits(clip.moving),
-        "world_se3_ego": c.world_se3_ego.astype(np.float64),
-        "world_se3_anchor": c.world_se3_anchor.astype(np.float64),
-        "trajectory": c.trajectory.astype(np.float32),
-        "command": np.array(int(c.command), np.int8),
-        "layout_static": quantise(c.layout_static),
-        "layout_agents": quantise(c.layout_agents),
+    makers: dict[str, Callable[[], NDArray]] = {
+        "labels": lambda: np.ascontiguousarray(clip.labels, np.uint8),
+        "moving": lambda: np.packbits(clip.moving),
+        "world_se3_ego": lambda: c.world_se3_ego.astype(np.float64),
+        "world_se3_anchor": lambda: c.world_se3_anchor.astype(np.float64),
+        "trajectory": lambda: c.trajectory.astype(np.float32),
+        "command": lambda: np.array(int(c.command), np.int8),
+        "layout_static": lambda: quantise(c.layout_static),
+        "layout_agents": lambda: quantise(c.layout_agents),
     }
     if spec.observed:
-        if clip.observed is None:
-            raise DatasetError(f"{clip.source}: has no mask of what is observed; make the data set without it")
-        out["observed"] = np.packbits(clip.observed)
+        makers["observed"] = lambda: np.packbits(_there(clip, clip.observed, "mask of what is observed"))
     if spec.points:
-        if clip.points is None:
-            raise DatasetError(f"{clip.source}: has no points; make the data set without them")
-        out["point_count"] = np.array([len(sweep) for sweep in clip.points], np.int32)
-        out["points"] = np.concatenate(clip.points).astype(np.float32)
+        makers["point_count"] = lambda: np.array([len(each) for each in _there(clip, clip.points, "points")], np.int32)
+        makers["points"] = lambda: np.concatenate(_there(clip, clip.points, "points")).astype(np.float32)
     for name, dtype in AGENT_FIELDS.items():
-        out[name] = np.ascontiguousarray(getattr(c.agents, name.removeprefix("agent_")), np.dtype(dtype))
-    return out
+        values = getattr(c.agents, name.removeprefix("agent_"))
+        makers[name] = partial(np.ascontiguousarray, values, np.dtype(dtype))
+    return {name: makers[name]() for name in (makers if fields is None else fields)}
+
+
+def _there(clip: Clip, value: Any, what: str) -> Any:
+    if value is None:
+        raise DatasetError(f"{clip.source}: has no {what}; make the data set without")
+    return value
 
 
 def clip_sha256(packed: Packed) -> str:
