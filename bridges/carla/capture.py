@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridges.carla.session import Session
-from bridges.carla.stage import Cast
+from bridges.carla.stage import Cast, set_in_motion
 from bridges.carla.tags import class_table
 from bridges.carla.votes import Sweep
 from dcgen.errors import CarlaError
@@ -20,7 +20,8 @@ from scenarios.frames import carla_points_to_world, carla_transform_to_world
 POINT = np.dtype([("xyz", "<f4", 3), ("cosine", "<f4"), ("actor", "<u4"), ("tag", "<u4")])
 LEAST_SIZE_M = (0.3, 0.3, 0.5)  # boxes of some two-wheelers are flat
 MOST_RESTARTS = 5
-WARM_UP_TICKS = 40  # a sensor's stream takes some to begin
+WARM_UP_TICKS = 60  # a sensor's stream takes some to begin
+RUN_UP_S = 2.0
 # By the type, where the server's blueprints do not tell (before 0.9.14).
 BICYCLES = ("vehicle.bh.crossbike", "vehicle.diamondback.century", "vehicle.gazelle.omafiets")
 
@@ -59,8 +60,17 @@ class Camera:
     def __post_init__(self) -> None:
         self._class_of = class_table(self.session.client.get_server_version())
 
-    def warm_up(self) -> None:
-        """Tick until every LiDAR has sent a sweep. Raises CarlaError."""
+    def start(self) -> None:
+        """Wait until every LiDAR sends, set the cast in motion and let it gather speed. Raises CarlaError."""
+        self._warm_up()
+        set_in_motion(self.session, self.cast)
+        for _ in range(round(RUN_UP_S / self.session.order.tick_dt_s)):
+            number = self.session.tick()
+            for lidar in self.cast.lidars:
+                lidar.take(number, self.session.order.sensor_s)  # let go: a queue of sweeps is large
+
+    def _warm_up(self) -> None:
+        """Tick in a world that stands: how long streams take to begin is to change nothing."""
         waiting = list(self.cast.lidars)
         for _ in range(WARM_UP_TICKS):
             self.session.tick()

@@ -48,7 +48,7 @@ def write_recorded_part(
     with Session(order, note, found) as session:
         session.take_the_clock()
         camera = Camera(session, set_the_stage(session, route, part, spec.parts))
-        camera.warm_up()
+        camera.start()
         for number in spec.part_range(part):
             takes.append(_take(camera, order))
             note({"clip": number})

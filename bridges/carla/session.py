@@ -23,6 +23,7 @@ SETTINGS = (
     "spectator_as_ego",
 )  # fmt: skip
 CLEANUP_S = 5.0
+GLANCES, GLANCE_S = 4, 1.0
 Note = Callable[[dict[str, Any]], None]  # a message to the process that watches
 
 
@@ -95,9 +96,8 @@ class Session:
 
     def _read_settings(self) -> None:
         now = settings_of(self.world.get_settings())
-        if now["synchronous_mode"]:  # who is there is known from the next frame on, and nobody else may be ticking
-            with suppress(RuntimeError):
-                self.world.tick(min(CLEANUP_S, self.order.tick_s))
+        if now["synchronous_mode"]:
+            self._look_up()
         left = leftovers(self.world)
         if self.found is None:
             self.found = now
@@ -107,6 +107,16 @@ class Session:
         if left:
             remove(self.client, left)
             self._note({"tell": f"removed {len(left)} actors that a broken run had left"})
+
+    def _look_up(self) -> None:
+        """See one frame: who is there is known only then, and nobody else may be ticking a world that waits.
+
+        The first frame can be over before this client's stream has begun.
+        """
+        for _ in range(GLANCES):
+            with suppress(RuntimeError):
+                self.world.tick(min(GLANCE_S, self.order.tick_s))
+                return
 
     def _load_map(self) -> None:
         wanted = self.order.map

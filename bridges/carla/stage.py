@@ -22,7 +22,6 @@ HEIGHT_M = 1.8  # of the LiDARs
 MOST_OFFSET_M = 20.0
 UPPER_DEG, LOWER_DEG = 2.0, -25.0
 PATH_STEP_M = 5.0
-SETTLE_S = 1.0  # until the cars stand on their wheels
 LIFT_M = 0.5  # a spawned car falls onto the road rather than stick in it
 
 
@@ -46,14 +45,19 @@ class Lidar:
 
 @dataclass
 class Cast:
+    """Who was put on the stage. line: [N, 4] the way of the ego, x, y, z, yaw; minds: of walkers, with their pace."""
+
     ego: Any
+    cars: list[Any]
+    minds: list[tuple[Any, float]]
     lidars: list[Lidar]
+    manager: Any
+    line: Doubles | None
 
 
 def set_the_stage(session: Session, route: Route | None, part: int, parts: int) -> Cast:
-    """Traffic on the road and LiDARs on the ego; the same for the same order, part and server. Raises CarlaError."""
-    order = session.order
-    rng = np.random.default_rng([order.seed, part])
+    """Everyone stands where the seed puts them, and nobody moves yet. Raises CarlaError."""
+    rng = np.random.default_rng([session.order.seed, part])
     library = session.world.get_blueprint_library()
     manager = _traffic_manager(session, int(rng.integers(2**31 - 1)))
     spots = list(session.world.get_map().get_spawn_points())
@@ -61,15 +65,25 @@ def set_the_stage(session: Session, route: Route | None, part: int, parts: int) 
     line = None if route is None else _section(route, part, parts)
     ego, spots = _ego(session, library, spots, line)
     cars = _vehicles(session, library, spots, rng)
-    for car in [ego, *cars]:
-        car.set_autopilot(True, manager.get_port())
-    if line is not None:
-        manager.auto_lane_change(ego, False)
-        manager.set_path(ego, [_location(point) for point in line[1:]])
-    _walkers(session, library, rng)
-    for _ in range(round(SETTLE_S / order.tick_dt_s)):
-        session.tick()
-    return Cast(ego, [_lidar(session, library, ego, xyz) for xyz in lidar_offsets(order, rng)])
+    minds = _walkers(session, library, rng)
+    lidars = [_lidar(session, library, ego, place) for place in lidar_offsets(session.order, rng)]
+    return Cast(ego, cars, minds, lidars, manager, line)
+
+
+def set_in_motion(session: Session, cast: Cast) -> None:
+    """Traffic lights, drivers and walkers begin anew, however long the stage took to set."""
+    session.world.reset_all_traffic_lights()
+    for car in [cast.ego, *cast.cars]:
+        car.set_autopilot(True, cast.manager.get_port())
+    if cast.line is not None:
+        cast.manager.auto_lane_change(cast.ego, False)
+        cast.manager.set_path(cast.ego, [_location(point) for point in cast.line[1:]])
+    for mind, speed_mps in cast.minds:
+        mind.start()
+        target = session.world.get_random_location_from_navigation()
+        if target is not None:
+            mind.go_to_location(target)
+        mind.set_max_speed(speed_mps)
 
 
 def lidar_offsets(order: RecordOrder, rng: np.random.Generator) -> Doubles:
@@ -145,15 +159,14 @@ def _vehicles(session: Session, library: Any, spots: list[Any], rng: np.random.G
     return found
 
 
-def _walkers(session: Session, library: Any, rng: np.random.Generator) -> None:
-    """Walkers that the client's own crowd steers. They need the map's navigation mesh."""
+def _walkers(session: Session, library: Any, rng: np.random.Generator) -> list[tuple[Any, float]]:
+    """Minds of walkers that the client's own crowd steers, with their pace. They need the map's navigation mesh."""
     import carla
 
     world, wanted = session.world, session.order.walkers
     world.set_pedestrians_seed(int(rng.integers(2**31 - 1)))
-    kinds = _sorted(library, "walker.pedestrian.*")
-    controller = library.find("controller.ai.walker")
-    pairs = []
+    kinds, controller = _sorted(library, "walker.pedestrian.*"), library.find("controller.ai.walker")
+    minds: list[tuple[Any, float]] = []
     for _ in range(wanted):
         place = world.get_random_location_from_navigation()
         if place is None:
@@ -161,17 +174,10 @@ def _walkers(session: Session, library: Any, rng: np.random.Generator) -> None:
         walker = session.spawn(kinds[int(rng.integers(len(kinds)))], carla.Transform(place))
         mind = None if walker is None else session.spawn(controller, carla.Transform(), walker)
         if mind is not None:
-            pairs.append((mind, 0.8 + float(rng.random())))
-    if len(pairs) < wanted:
-        session.tell(f"{len(pairs)} of {wanted} walkers found a way to walk on")
-    if pairs:
-        session.tick()  # a mind knows its body only then
-    for mind, speed_mps in pairs:
-        mind.start()
-        target = world.get_random_location_from_navigation()
-        if target is not None:
-            mind.go_to_location(target)
-        mind.set_max_speed(speed_mps)
+            minds.append((mind, 0.8 + float(rng.random())))
+    if len(minds) < wanted:
+        session.tell(f"{len(minds)} of {wanted} walkers found a way to walk on")
+    return minds
 
 
 def _lidar(session: Session, library: Any, ego: Any, place: Doubles) -> Lidar:

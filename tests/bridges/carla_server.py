@@ -23,7 +23,7 @@ from tests.bridges.carla_town import CAR, CAR_EXTENT_M, MAP, WALKER, Box, Town, 
 
 ATTRIBUTE = {"int": 2, "float": 3, "string": 4}
 FIRST_ID = 200  # of what clients spawn
-DESTROY = 1  # among the commands of a batch
+DESTROY, STEER = 1, 2  # among the commands of a batch
 LIDAR = {
     "role_name": ("string", "front"), "channels": ("int", "32"), "range": ("float", "10.0"),
     "points_per_second": ("int", "56000"), "rotation_frequency": ("float", "10.0"), "upper_fov": ("float", "10.0"),
@@ -39,12 +39,13 @@ BLUEPRINTS = {
 
 @dataclass
 class Faults:
-    """What goes wrong. Ticks count from 1, and only while a LiDAR listens."""
+    """What goes wrong. Ticks count from 1, and only while cars drive: a recording begins after its run-up."""
 
     version: str = "0.9.16"
     dead_at_tick: int | None = None  # the connection breaks
     deaf_at_tick: int | None = None  # a tick is asked for and never comes
     drop_at_ticks: tuple[int, ...] = ()  # no LiDAR frame is sent
+    late_streams: int = 0  # so many first ticks send no LiDAR frame
     refuse: str = ""  # the call that is answered by an error
     abort_at_tick: int | None = None  # an error in the traffic manager's thread, which ends the client's process
 
@@ -88,7 +89,9 @@ class CarlaServer:
     map_name: str = "Carla/Maps/Street"
     frame: int = 100
     episode: int = 7
-    ticks: int = 0
+    ticks: int = 0  # while cars drive
+    begun: int = 0  # while LiDARs listen
+    in_motion: bool = False  # since the first car is steered: until then all stand, so that tests know where
 
     def __enter__(self) -> CarlaServer:
         self.lock = threading.RLock()
@@ -181,7 +184,7 @@ class CarlaServer:
                 self.sessions[stream].remove(session)
 
     def _run_free(self) -> None:
-        """Without synchronous mode frames come by themselves; the cars wait, so that tests know where they are."""
+        """Without synchronous mode frames come by themselves."""
         while not self.closed:
             time.sleep(0.02)
             with self.lock:
@@ -195,10 +198,11 @@ class CarlaServer:
     def _step(self, delta_s: float) -> None:
         self.frame += 1
         for actor in self.actors.values():
-            moved = np.array(actor.velocity) * (delta_s if self.settings[0] else 0.0)
+            moved = np.array(actor.velocity) * (delta_s if self.in_motion and self.settings[0] else 0.0)
             actor.transform[:3] = [float(a + b) for a, b in zip(actor.transform, moved, strict=False)]
         states = [(a.id, self._placed(a), a.velocity) for a in self.actors.values()]
-        if self.ticks not in self.faults.drop_at_ticks or not self.settings[0]:
+        dropped = self.in_motion and self.ticks in self.faults.drop_at_ticks
+        if not dropped and self.begun > self.faults.late_streams:
             for actor in self.actors.values():
                 if actor.type.startswith("sensor.") and self.sessions.get(actor.id):
                     self._send(actor.id, self._sweep(actor))
@@ -226,11 +230,10 @@ class CarlaServer:
         tags = {"vehicle": CAR, "walker": WALKER}
         users = [(tags.get(a.type.partition(".")[0]), a) for a in self.actors.values()]
         boxes = [Box(a.id, tag, a.transform, a.extent_m) for tag, a in users if tag is not None]
-        found = []
-        for channel in rays:
-            hits = self.town.cast(start, channel @ turn.T, float(form["range"]), boxes)
-            hits["xyz"] = (hits["xyz"] - start) @ turn
-            found.append(hits)
+        hits, real = self.town.cast(start, rays.reshape(-1, 3) @ turn.T, float(form["range"]), boxes)
+        hits["xyz"] = (hits["xyz"] - start) @ turn
+        sides = zip(hits.reshape(channels, -1), real.reshape(channels, -1), strict=True)
+        found = [hit[there] for hit, there in sides]
         return wire.lidar_frame(self.frame, self.frame * self.delta_s, placed, found)
 
     # What the client asks, by the name of the call.
@@ -319,7 +322,8 @@ class CarlaServer:
         return self.actors.pop(number, None) is not None
 
     def do_tick_cue(self) -> Any:
-        self.ticks += any(self.sessions.get(number) for number in self.actors)
+        self.ticks += self.in_motion
+        self.begun += any(self.sessions.get(number) for number in self.actors)
         if self.ticks == self.faults.dead_at_tick:
             self.close()
             return NotImplemented
@@ -332,6 +336,8 @@ class CarlaServer:
         for kind, values in ((command[0][0], command[0][1]) for command in commands):
             if kind == DESTROY:
                 self.actors.pop(values[0], None)
+            self.in_motion |= kind == STEER
+        self.in_motion &= any(number >= FIRST_ID for number in self.actors)
         return [[[1, 0]] for _ in commands]
 
     def do_is_traffic_manager_running(self, port: int) -> bool:

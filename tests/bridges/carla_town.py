@@ -58,8 +58,10 @@ class Box:
 class Town:
     walls: list[Box] = field(default_factory=lambda: [Box(0, WALL, [150.0, -9.0, 0, 0, 0, 0], (200.0, 0.25, 1.5))])
 
-    def cast(self, start: np.ndarray, rays: np.ndarray, reach_m: float, boxes: list[Box]) -> np.ndarray:
-        """What rays [N, 3] of unit length from one point meet: hits in POINT's layout, seen in the world."""
+    def cast(
+        self, start: np.ndarray, rays: np.ndarray, reach_m: float, boxes: list[Box]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What rays [N, 3] of unit length from one point meet: hits in POINT's layout, and which of them are any."""
         with np.errstate(divide="ignore", invalid="ignore"):
             far = np.where(rays[:, 2] < -1e-6, -start[2] / rays[:, 2], np.inf)
             at = start + np.where(np.isfinite(far), far, 0)[:, None] * rays
@@ -72,10 +74,10 @@ class Town:
                 hit = (enter < leave) & (enter > 0) & (enter < far)
                 far, tag, who = np.where(hit, enter, far), np.where(hit, box.tag, tag), np.where(hit, box.id, who)
         keep = far < reach_m
-        points = np.zeros(int(keep.sum()), POINT)
-        points["xyz"] = (start + far[:, None] * rays)[keep]
-        points["cos"], points["id"], points["tag"] = 0.5, who[keep], tag[keep]
-        return points
+        points = np.zeros(len(rays), POINT)
+        points["xyz"] = start + np.where(keep, far, 0.0)[:, None] * rays
+        points["cos"], points["id"], points["tag"] = 0.5, who, tag
+        return points, keep
 
 
 def lidar_rays(channels: int, columns: int, lower_deg: float, upper_deg: float) -> np.ndarray:

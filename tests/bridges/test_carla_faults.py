@@ -66,7 +66,7 @@ def test_what_the_server_refuses_is_told_in_its_words(tmp_path: Path) -> None:
 
 def test_a_clip_begins_anew_where_a_sweep_is_lost(tmp_path: Path) -> None:
     told = Told()
-    with street(faults=Faults(drop_at_ticks=(8, 9))) as server:
+    with street(faults=Faults(drop_at_ticks=(24, 25))) as server:
         data = told.run(order_for(server, tmp_path / "set", sensor_s=0.4))
         assert_left_as_found(server)
     assert data.complete and sum("begins anew" in line for line in told.lines) == 1
@@ -74,7 +74,7 @@ def test_a_clip_begins_anew_where_a_sweep_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_tick_that_never_comes_ends_the_run_and_frees_the_server(tmp_path: Path) -> None:
-    with street(faults=Faults(deaf_at_tick=6)) as server:
+    with street(faults=Faults(deaf_at_tick=22)) as server:
         line = fault_of(Told(), order_for(server, tmp_path / "set", tick_s=1.0))
         assert "did not tick within 1 s" in line
         assert_left_as_found(server)
@@ -82,7 +82,7 @@ def test_a_tick_that_never_comes_ends_the_run_and_frees_the_server(tmp_path: Pat
 
 def test_a_second_run_goes_on_where_the_server_died(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    with street(faults=Faults(dead_at_tick=16)) as server:
+    with street(faults=Faults(dead_at_tick=50)) as server:
         line = fault_of(Told(), order_for(server, folder, clips=2, tick_s=1.0))
     assert "is gone" in line
     before = open_dataset(folder)

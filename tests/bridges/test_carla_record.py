@@ -13,7 +13,7 @@ from bridges.carla.record import record
 from dcgen.dataset.store import ClipDataset, open_dataset
 from dcgen.errors import CarlaError, DcgenError
 from dcgen.types import STATIC_CHANNELS, UNKNOWN, Clip, Command, GridSpec, Semantics
-from tests.bridges.carla_server import Actor, CarlaServer
+from tests.bridges.carla_server import Actor, CarlaServer, Faults
 
 pytest.importorskip("carla")
 GRID = GridSpec((44, 40, 6), (0.8, 0.8, 0.8), (-12.8, -16.0, -2.0))
@@ -32,9 +32,9 @@ def order_for(server: CarlaServer, folder: Path, **changes: object) -> RecordOrd
 
 
 def street(**changes: object) -> CarlaServer:
-    """Room for the ego alone, with another client's car 14 m ahead of it and a walker on the right."""
+    """Room for the ego alone, with another client's car 10 m ahead of it and a walker on the right."""
     others = {
-        CAR: Actor(CAR, "vehicle.audi.tt", {"role_name": "other"}, [14.0, 1.75, 0.0, 0.0, 0.0, 0.0], 0, CAR_MPS),
+        CAR: Actor(CAR, "vehicle.audi.tt", {"role_name": "other"}, [10.0, 1.75, 0.0, 0.0, 0.0, 0.0], 0, CAR_MPS),
         WALKER: Actor(WALKER, "walker.pedestrian.0001", {"role_name": "x"}, [19.0, 8.5, 0.0, 0.0, 90.0, 0.0], 0),
     }
     return CarlaServer(**{"actors": others, "spots": ((0.0, 1.75),), **changes})  # type: ignore[arg-type]
@@ -179,6 +179,20 @@ def test_a_route_is_driven_from_its_beginning(tmp_path: Path) -> None:
     ahead = line[:, GRID.shape[1] // 2 - 1 : GRID.shape[1] // 2 + 1]
     assert ahead[20:].min() > 0.9  # the whole route is drawn, not what was driven alone
     assert data.spec.origin["route_id"] == "" and data.spec.origin["map"] == "Other"
+
+
+def test_the_same_seed_records_the_same_however_slowly_the_streams_begin(tmp_path: Path) -> None:
+    """Also with traffic that the traffic manager drives."""
+    made = []
+    for name, slow in (("a", 0), ("b", 5)):
+        spots = ((0.0, 1.75), (14.0, 1.75), (28.0, 1.75), (42.0, 1.75))
+        with CarlaServer(spots=spots, faults=Faults(late_streams=slow)) as server:
+            made.append(Told().run(order_for(server, tmp_path / name, vehicles=2, frames=2)))
+            assert_left_as_found(server)
+    first, again = made
+    assert first.content_sha256 == again.content_sha256
+    agents = first[0].conditions.agents
+    assert len(agents.id) == 2 and agents.valid.all() and (agents.speed_mps > 0).all()
 
 
 @pytest.mark.parametrize("changes", [{"clips": 0}, {"port": 0}, {"dt_s": float("nan")}, {"lidars": 0}])
