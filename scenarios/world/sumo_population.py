@@ -15,7 +15,7 @@ TRIP_M = 600.0
 CROWD_AVERSION = 6.0
 BICYCLE_ROAD_MPS = 27.0
 JAM_S = 70.0  # a vehicle that stands longer than this is taken out and another put in
-METRES_A_VEHICLE, METRES_A_BICYCLE, METRES_A_WALKER = 64.0, 420.0, 60.0  # of lane, at a density of 1
+METRES_A_VEHICLE, METRES_A_BICYCLE, METRES_A_WALKER = 76.0, 420.0, 60.0  # of lane, at a density of 1
 MOST_VEHICLES, MOST_BICYCLES, MOST_WALKERS = 320.0, 40.0, 260.0  # at a density of 1
 # kind: vClass, length, width, height (each from, to), top speed m/s
 _KINDS: dict[str, tuple[str, tuple[float, float], tuple[float, float], tuple[float, float], float]] = {

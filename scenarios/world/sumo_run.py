@@ -24,6 +24,8 @@ YAW_SMOOTH_S = 0.3
 PEDESTRIAN_SMOOTH_S = 0.5
 PACE_SMOOTH_S = 0.5
 JUMP_M, HARDEST_MPS2 = 3.0, 10.0  # a step so much longer than its neighbours is a leap: a new track begins
+WALKER_JUMP_M = 8.0  # SUMO's sidewalks end metres before the corner of some junctions: walkers hurry over the gap
+GAP_M, GAP_SMOOTH_S = 1.0, 1.5
 
 
 @dataclass
@@ -101,7 +103,9 @@ def centre_track(track: Track, dt_s: float) -> tuple[Doubles, Doubles, Doubles]:
         weight = np.clip(np.hypot(*np.gradient(centre, dt_s, axis=0).T), 0.02, 1.0)
         sigma = (2 * YAW_SMOOTH_S if track.kind == "pedestrian" else YAW_SMOOTH_S) / dt_s
         yaw = gaussian_filter1d(yaw * weight, sigma, mode="nearest") / gaussian_filter1d(weight, sigma, mode="nearest")
-    path = retime(np.column_stack([centre, yaw, rows[:, 3]]), PACE_SMOOTH_S / dt_s)
+    gap_m = float(_longer_than_usual(rows[:, :2]).max(initial=0.0))
+    pace_s = GAP_SMOOTH_S if track.kind == "pedestrian" and gap_m > GAP_M else PACE_SMOOTH_S
+    path = retime(np.column_stack([centre, yaw, rows[:, 3]]), pace_s / dt_s)
     velocity = np.gradient(path[:, :2], dt_s, axis=0) if len(rows) > 1 else np.zeros((len(rows), 2))
     speed = np.hypot(*velocity.T)
     speed[speed < 0.05] = 0.0
@@ -129,12 +133,18 @@ def retime(path: Doubles, sigma: float) -> Doubles:
     return np.column_stack([np.interp(wanted, along, column) for column in path.T])
 
 
+def _longer_than_usual(xy: Doubles) -> Doubles:
+    """[n - 1] by how much every step of a path [n, 2] is longer than those before and after it."""
+    step = np.hypot(*np.diff(xy, axis=0).T)
+    longer: Doubles = step - np.maximum(np.r_[step[1:], step[-1:]], np.r_[step[:1], step[:-1]])
+    return longer
+
+
 def split_jumps(track: Track, dt_s: float) -> list[Track]:
     """Cut a track where it leaps, so that no smoothing runs across the leap."""
     xy = np.array(track.rows)[:, :2]
-    step = np.hypot(*np.diff(xy, axis=0).T)
-    usual = np.maximum(np.r_[step[1:], step[-1:]], np.r_[step[:1], step[:-1]])  # of the steps before and after
-    leaps = np.flatnonzero(step > usual + JUMP_M + HARDEST_MPS2 * dt_s**2)
+    jump_m = WALKER_JUMP_M if track.kind == "pedestrian" else JUMP_M
+    leaps = np.flatnonzero(_longer_than_usual(xy) > jump_m + HARDEST_MPS2 * dt_s**2)
     edges = [0, *(leaps + 1).tolist(), len(xy)]
     return [Track(track.kind, track.size_m, track.start + a, track.rows[a:b]) for a, b in pairwise(edges)]
 

@@ -23,6 +23,7 @@ from scenarios.world.sumo_population import vehicle_types
 from scenarios.world.sumo_roads import sharpest_turn
 from scenarios.world.sumo_run import Track, assemble, centre_track, retime
 from scenarios.world.traffic import KINDS, TrafficLog, TrafficPlan, load_traffic, save_traffic, simulate
+from scenarios.world.traffic_checks import find_leaps
 from scenarios.world.traffic_spec import TrafficSpec
 
 
@@ -306,6 +307,14 @@ def test_a_gap_is_gone_over_at_an_even_pace() -> None:
     np.testing.assert_allclose(even[[0, -1]], path[[0, -1]], atol=1e-3)
     corner = np.concatenate([np.stack([np.arange(20), np.zeros(20)], 1), np.stack([np.full(20, 19), np.arange(20)], 1)])
     assert (np.abs(retime(corner.astype(float), 3.0) - [19, 0]).min(axis=1) < 1e-9).all()  # no corner is cut
+
+
+def test_a_walker_hurries_over_a_gap() -> None:
+    rows = [(0.13 * k + 5.0 * (k >= 60), 0.0, 90.0, 0.0) for k in range(120)]
+    log = assemble([Track("pedestrian", (0.5, 0.6, 1.7), 0, rows)], frames=120, dt_s=0.1)
+    assert log.valid.all() and len(log.id) == 1
+    assert 1.5 < log.speed_mps.max() < 3.0 and not find_leaps(log).any()
+    assert len(assemble([Track("car", (4.0, 1.8, 1.5), 0, rows)], frames=120, dt_s=0.1).id) == 2
 
 
 def test_bends_are_taken_with_care() -> None:
