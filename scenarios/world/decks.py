@@ -13,6 +13,43 @@ PILLAR_M = 1.2
 SPACING_M = 7.0  # one pillar in each square of this size
 LOWEST_CM = 250  # no pillar where a deck is closer to the ground
 BEAM_CM = 60
+ABUTMENT_M = 0.8  # thickness of the wall between land at two heights
+STEP_CM = 60  # lower steps need no wall
+
+
+def level_below(canvas: Canvas) -> None:
+    """Bare land under decks lies as low as the road there; where it meets higher land stands an abutment."""
+    if len(canvas.surface_class) < 2:
+        return
+    from scipy import ndimage
+
+    cut = _around(canvas.surface_class[1] > 0, 30)
+    if cut is None:
+        return
+    deck, mapped = canvas.surface_class[1][cut] > 0, canvas.raster.flags[0][cut] > 0
+    ground, top = canvas.surface_cm[0][cut], canvas.surface_cm[1][cut].astype(np.int64)
+    low_road = mapped & deck & (top - ground > LOWEST_CM)
+    bare = deck & ~mapped
+    if not low_road.any() or not bare.any():
+        return
+    nearest = ndimage.distance_transform_edt(~low_road, return_distances=False, return_indices=True)
+    flat = ground[nearest[0], nearest[1]]
+    bare &= flat < ground
+    ground[bare] = flat[bare]
+    reach = round(ABUTMENT_M / canvas.cell_m)
+    beside = ndimage.grey_dilation(np.where(bare, -32000, ground), size=(2 * reach + 1, 2 * reach + 1))
+    high = np.minimum(beside.astype(np.int64), top - BEAM_CM)
+    x, y = np.nonzero(bare & (high - ground > STEP_CM))
+    canvas.add_cells(x + cut[0].start, y + cut[1].start, Semantics.OTHER, ground[x, y], high[x, y])
+    canvas.taken[cut] |= bare
+
+
+def _around(cells: NDArray[np.bool_], margin: int) -> tuple[slice, slice] | None:
+    """The window of the cells and a margin, or None without any."""
+    if not cells.any():
+        return None
+    x, y = (np.flatnonzero(cells.any(axis=axis)) for axis in (1, 0))
+    return (slice(max(x[0] - margin, 0), x[-1] + margin + 1), slice(max(y[0] - margin, 0), y[-1] + margin + 1))
 
 
 def furnish_decks(canvas: Canvas) -> None:
@@ -21,12 +58,10 @@ def furnish_decks(canvas: Canvas) -> None:
         return
     from scipy import ndimage
 
-    whole = canvas.surface_class[1] > 0
-    if not whole.any():
+    cut = _around(canvas.surface_class[1] > 0, 20)
+    if cut is None:
         return
-    x, y = (np.flatnonzero(whole.any(axis=axis)) for axis in (1, 0))
-    cut = (slice(max(x[0] - 20, 0), x[-1] + 21), slice(max(y[0] - 20, 0), y[-1] + 21))
-    deck = whole[cut]
+    deck = canvas.surface_class[1][cut] > 0
     height, below = canvas.surface_cm[1][cut].astype(np.int64), canvas.surface_cm[0][cut].astype(np.int64)
     away, nearest = ndimage.distance_transform_edt(~deck, return_indices=True)
     # Where the deck goes on as level 0 (a ramp at its height) its end is no open side.

@@ -94,7 +94,7 @@ def plant_open_land(blocks: Blocks, canvas: Canvas, style: TownStyle) -> None:
 
 
 def _woods(blocks: Blocks, canvas: Canvas, style: TownStyle) -> None:
-    """Clumps of trees deep inside the blocks that are mostly open land."""
+    """Clumps of trees deep inside large blocks, fewer where people live around them."""
     import shapely
 
     for index, polygon in enumerate(blocks.polygons):
@@ -102,13 +102,14 @@ def _woods(blocks: Blocks, canvas: Canvas, style: TownStyle) -> None:
         whole = sum(edge.length_m for edge in edges)
         green = sum(edge.length_m for edge in edges if edge.zone in (Zone.PARK, Zone.RURAL))
         deep = polygon.buffer(-WOODS_M)
-        if deep.is_empty or green < 0.5 * whole or whole == 0:
+        if deep.is_empty or whole == 0:
             continue
+        share = style.greenery * (1.0 if green > 0.5 * whole else 0.4)
         rng = np.random.default_rng([edges[0].seed, 12])
         x0, y0, x1, y1 = deep.bounds
         count = int((x1 - x0) * (y1 - y0) / WOODS_M2)
         points, radii = rng.uniform((x0, y0), (x1, y1), (count, 2)), rng.uniform(5.0, 13.0, count)
-        inside = shapely.contains_xy(deep, points) & (rng.random(count) < style.greenery)
+        inside = shapely.contains_xy(deep, points) & (rng.random(count) < share)
         for at, radius in zip(points[inside], radii[inside], strict=True):
             plant_grove(canvas, at, float(radius), rng)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scenarios.layout import RoadRaster
 from scenarios.roadmap import RoadMap
 from scenarios.world.canvas import Canvas
-from scenarios.world.decks import furnish_decks
+from scenarios.world.decks import furnish_decks, level_below
 from scenarios.world.furniture import furnish, place_signals
 from scenarios.world.greenery import plant_open_land
 from scenarios.world.lots import build_lots
@@ -25,6 +25,7 @@ def build_town(road_map: RoadMap, raster: RoadRaster, seed: int, style: TownStyl
     style = style or mixed()
     plan = plan_town(road_map, raster, seed, style)
     canvas = Canvas(raster, terrain_cm(raster))
+    level_below(canvas)
     pave_lots(plan.lots, canvas)
     place_signals(road_map, canvas)
     build_lots(plan.blocks, canvas, style)
