@@ -1,68 +1,120 @@
-"""How fast clips come out of a world: frames a second of one core's time, of the kernel and end to end."""
+"""How fast clips come out of worlds: frames a second of ONE core's time, of the kernels alone and end to end.
+
+T frame, X/Y/Z voxel axes. Times are `time.thread_time`: what other processes do counts as little as it can.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dcgen.types import GridSpec, carlasc_grid, nano_grid
-from scenarios.world.clips import EgoMix, World, agents_near, ego_poses, find_candidates, sample_clip
+from dcgen.errors import WorldError
+from dcgen.types import Clip, GridSpec, carlasc_grid, nano_grid, wide_grid
+from scenarios.world.clips import World, load_world, sample_clip
 from scenarios.world.quality import check_world
-from scenarios.world.store import load_world
 from scenarios.world.voxelize import cut_clip, cut_frame
 
-FRAMES, DT_S = 8, 0.2
+FRAMES, DT_S = 16, 0.2
+CLIPS = 24  # drawn from a world, cut over and over
+GRIDS: dict[str, Callable[[], GridSpec]] = {"128": carlasc_grid, "200": wide_grid, "64": nano_grid}
 
 
 def bench_world(world: World, seconds: float = 3.0, seed: int = 0) -> dict[str, Any]:
-    """Frames a second: `kernel_*` cut labels alone, anchored clips and ego-centred frames; `clip_*` with conditions."""
-    figures: dict[str, Any] = {"world": world.name, "frames": FRAMES, "dt_s": DT_S}
-    grids = {"128x128x8": carlasc_grid(), "64x64x8": nano_grid()}
-    for name, grid in grids.items():
-        for key, rate in _kernel_rates(world, grid, seconds, seed).items():
-            figures[f"kernel_{key}_{name}"] = round(rate)
-        figures[f"clip_{name}"] = round(_clip_rate(world, grid, seconds, seed))
+    """Frames a second of one world. `kernel_fps_N`: labels and moving masks alone, anchored clips with their traffic in
+    grids of N x N columns; `ego_fps_N`: the same cut frame by frame around the ego; `end_to_end_fps`: whole clips with
+    agents, layout and conditions at 128x128x8."""
+    figures: dict[str, Any] = {"world": world.name, "tile_mb": round(world.tile.bytes / 1e6)}
+    for name, grid in ((name, make()) for name, make in GRIDS.items()):
+        clips = [sample_clip(world, seed + n, grid, FRAMES, DT_S) for n in range(CLIPS)]
+        figures[f"kernel_fps_{name}"] = _rate(lambda clip: _cut_anchored(world, clip), clips, seconds)
+        figures[f"ego_fps_{name}"] = _rate(lambda clip: _cut_frames(world, clip), clips, seconds)
+    figures["end_to_end_fps"] = _rate(
+        lambda n: sample_clip(world, n, carlasc_grid(), FRAMES, DT_S), range(seed, seed + CLIPS), seconds
+    )
     return figures
 
 
-def _kernel_rates(world: World, grid: GridSpec, seconds: float, seed: int) -> dict[str, float]:
-    rng = np.random.default_rng(seed)
-    stride = round(DT_S / world.traffic.dt_s)
-    candidates = find_candidates(world.traffic, FRAMES, stride)
-    jobs = []
-    for _ in range(24):
-        row, start = candidates.draw(EgoMix(), rng)
-        ego = ego_poses(world, row, start + np.arange(FRAMES) * stride)
-        jobs.append((agents_near(world, row, start, FRAMES, stride, ego[FRAMES // 2], grid), ego))
-    rates = {}
-    for key in ("anchored", "ego"):
-        done, begun = 0, 0.0
-        while begun == 0.0 or time.thread_time() - begun < seconds:
-            for agents, ego in jobs:
-                if key == "anchored":
-                    cut_clip(world.tile, agents, ego[FRAMES // 2], grid)
-                else:
-                    for t in range(FRAMES):
-                        cut_frame(world.tile, agents, t, ego[t], grid)
-                done += FRAMES
-            if begun == 0.0:  # the first round compiled
-                done, begun = 0, time.thread_time()
-        rates[key] = done / (time.thread_time() - begun)
-    return rates
+def bench_worlds(folders: Sequence[Path], seconds: float = 3.0, seed: int = 0) -> dict[str, Any]:
+    """Figures of the slowest of the worlds, of each, and whether cost is linear in clips and processes."""
+    if not folders:
+        raise WorldError("no worlds to measure; build some with `dcgen world build MAP`")
+    worlds = []
+    for folder in folders:
+        begun = time.thread_time()
+        world = load_world(Path(folder))
+        load_s = round(time.thread_time() - begun, 2)
+        worlds.append({**bench_world(world, seconds, seed), "load_s": load_s, "peak_rss_mb": peak_rss_mb()})
+        del world
+    figures: dict[str, Any] = {"frames": FRAMES, "dt_s": DT_S, "seconds": seconds, "seed": seed}
+    for key in ("kernel_fps_128", "kernel_fps_200", "end_to_end_fps", "ego_fps_128", "ego_fps_200"):
+        figures[key] = min(each[key] for each in worlds)
+    clips = max(4, round(seconds * figures["end_to_end_fps"] / FRAMES / 8))
+    figures["linearity"] = bench_linearity(Path(folders[0]), clips, seed)
+    return {**figures, "peak_rss_mb": peak_rss_mb(), "worlds": worlds}
 
 
-def _clip_rate(world: World, grid: GridSpec, seconds: float, seed: int) -> float:
+def bench_linearity(folder: Path, clips: int, seed: int) -> dict[str, Any]:
+    """Frames a second of core time, end to end: for `clips` clips, four times as many, and in two processes at once."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        once, fourfold = (pool.submit(clip_seconds, folder, seed, n).result() for n in (clips, 4 * clips))
+        begun = time.perf_counter()
+        two = [pool.submit(clip_seconds, folder, seed + k, 4 * clips) for k in range(2)]
+        both = sum(each.result() for each in two)
+        wall = time.perf_counter() - begun
+    return {
+        "clips": clips,
+        "fps_1x_clips": round(clips * FRAMES / once),
+        "fps_4x_clips": round(4 * clips * FRAMES / fourfold),
+        "fps_a_core_1_process": round(4 * clips * FRAMES / fourfold),
+        "fps_a_core_2_processes": round(8 * clips * FRAMES / both),
+        "wall_s_2_processes": round(wall, 2),
+    }
+
+
+def clip_seconds(folder: Path, seed: int, clips: int) -> float:
+    """Core time of `clips` clips of a world once it is loaded and warm."""
+    world, grid = load_world(folder), carlasc_grid()
     sample_clip(world, seed, grid, FRAMES, DT_S)
-    begun, done = time.thread_time(), 0
+    begun = time.thread_time()
+    for n in range(clips):
+        sample_clip(world, seed + n, grid, FRAMES, DT_S)
+    return time.thread_time() - begun
+
+
+def peak_rss_mb() -> int:
+    """The most memory that this process has held."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def _cut_anchored(world: World, clip: Clip) -> None:
+    given = clip.conditions
+    cut_clip(world.tile, given.agents, given.world_se3_anchor, given.grid)
+
+
+def _cut_frames(world: World, clip: Clip) -> None:
+    given = clip.conditions
+    for t in range(given.frames):
+        cut_frame(world.tile, given.agents, t, given.world_se3_ego[t], given.grid)
+
+
+def _rate(cut: Callable[[Any], object], jobs: Sequence[Any], seconds: float) -> int:
+    """Frames a second over whole rounds of the jobs; the first job compiles."""
+    cut(jobs[0])
+    done, begun = 0, time.thread_time()
     while time.thread_time() - begun < seconds:
-        sample_clip(world, seed + done, grid, FRAMES, DT_S)
-        done += 1
-    return done * FRAMES / (time.thread_time() - begun)
+        for job in jobs:
+            cut(job)
+        done += len(jobs)
+    return round(done * FRAMES / (time.thread_time() - begun))
 
 
 def main(folder: str) -> None:
