@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -17,6 +14,8 @@ from typing import Annotated, NoReturn
 import typer
 
 import dcgen
+from bridges.commands import bench, dataset, world
+from bridges.commands.options import AsJson, Guidance, SamplingSteps, Seed, finite, progress, step, tell
 from dcgen.errors import DcgenError
 
 USAGE_FAULT, INTERRUPTED = 2, 130
@@ -29,48 +28,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-world = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Labelled towns with traffic, to learn from.")
-app.add_typer(world, name="world")
+app.add_typer(world.app, name="world")
+app.add_typer(dataset.app, name="dataset")
+app.add_typer(bench.app, name="bench")
 
 
-def _finite(value: float | None) -> float | None:
-    """The bounds of an option let NaN through, since it is neither below nor above them."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no finite number.")
-    return value
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Everything random follows from it.")]
-SamplingSteps = Annotated[int | None, typer.Option(min=1, max=1000, help="Sampling steps a chunk.")]
-Guidance = Annotated[float | None, typer.Option(min=0, max=20, callback=_finite, help="Weight of the conditions.")]
 SceneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A scene, *.h5.")]
-
-
-def _tell(line: str) -> None:
-    """What is being done goes to stderr; results alone go to stdout."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def _step(line: str) -> None:
-    """Steps are told to who waits at a terminal; in a pipe a fault is the one line there is."""
-    if sys.stderr.isatty():
-        _tell(line)
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal; nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @app.callback(invoke_without_command=True)
@@ -107,8 +70,8 @@ def scenario(
         source, map, route_id, routes_subset, edit, frames, seed, command, model, steps, guidance, output, picture,
         render,
     )  # fmt: skip
-    with _progress("generating") as progress:
-        for made in make_scenes(order, _step, _tell, progress):
+    with progress("generating") as bar:
+        for made in make_scenes(order, step, tell, bar):
             print(made.as_json() if as_json else f"{made.scene}\n{made.picture or ''}".rstrip(), flush=True)
 
 
@@ -136,7 +99,7 @@ def render(
     """Draw a scene in 3D and from above, with no display needed."""
     from dcgen.export.render import render_file
 
-    print(render_file(file, output, frame, width, _tell))
+    print(render_file(file, output, frame, width, tell))
 
 
 @app.command()
@@ -145,64 +108,6 @@ def view(file: SceneFile) -> None:
     from dcgen.export.viewer import view as play
 
     play(file)
-
-
-@world.command("build")
-def world_build(
-    map: Annotated[Path, typer.Argument(metavar="MAP", help="An OpenDRIVE file.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder; out/worlds/MAP-SEED.")] = None,
-    seed: Seed = 0,
-    seconds: Annotated[float, typer.Option(min=5, max=36000, callback=_finite, help="Time to simulate.")] = 300.0,
-) -> None:
-    """Build a town on a map, fill it with traffic and keep it in a folder."""
-    from scenarios.world.store import build_world
-
-    folder = output or Path("out/worlds") / f"{map.stem}-{seed}"
-    build_world(map, folder, seed, seconds)
-    print(folder)
-
-
-@world.command("preview")
-def world_preview(
-    folder: Annotated[Path, typer.Argument(metavar="WORLD", help="A folder of dcgen world build.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder; the world's own.")] = None,
-    clips: Annotated[int, typer.Option(min=1, max=64, help="How many clips to show.")] = 6,
-    seed: Seed = 0,
-) -> None:
-    """Draw a town and some clips of it."""
-    from scenarios.world.preview import preview_world
-    from scenarios.world.store import load_world
-
-    for path in preview_world(load_world(folder), output or folder, clips, seed):
-        print(path)
-
-
-@world.command("clips")
-def world_clips(
-    folders: Annotated[list[Path], typer.Argument(metavar="WORLD...", help="Folders of dcgen world build.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the clips.")],
-    count: Annotated[int, typer.Option(min=1, help="How many clips.")] = 10_000,
-    preset: Annotated[str, typer.Option(help="Whose grid and frames: nano or paper.")] = "nano",
-    seed: Seed = 0,
-) -> None:
-    """Cut clips beforehand, for a machine that trains without maps."""
-    from bridges import training
-
-    with _progress("cutting clips") as progress:
-        training.cut_clips(folders, output, count, seed, training.preset(preset), progress)
-    print(output)
-
-
-@world.command("bench")
-def world_bench(
-    folder: Annotated[Path, typer.Argument(metavar="WORLD", help="A folder of dcgen world build.")],
-    seconds: Annotated[float, typer.Option(min=0.1, max=3600, callback=_finite, help="For each figure.")] = 3.0,
-) -> None:
-    """Measure how many frames a second a core cuts."""
-    from scenarios.world.bench import bench_world
-    from scenarios.world.store import load_world
-
-    print(json.dumps(bench_world(load_world(folder), seconds)))
 
 
 class Stage(str, Enum):
@@ -216,7 +121,7 @@ class Stage(str, Enum):
 @app.command()
 def train(
     stage: Annotated[Stage, typer.Argument(help="The autoencoder, its decoder again, the transformer.")],
-    clips: Annotated[list[Path], typer.Argument(metavar="CLIPS...", help="A folder of cut clips, or worlds.")],
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIPS...", help="A data set, or worlds.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint, log, curve; goes on from them.")],
     vae: Annotated[Path | None, typer.Option(help="The run folder of the stage before.")] = None,
     start: Annotated[str | None, typer.Option(help="For dit: a model that goes on, in place of --vae.")] = None,
@@ -224,8 +129,8 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Clips a batch.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches a step.")] = 1,
-    learning_rate: Annotated[float | None, typer.Option(min=0, max=1, callback=_finite, help="At its highest.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, callback=_finite, help="Stop after so long.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, max=1, callback=finite, help="At its highest.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, callback=finite, help="Stop after so long.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many clips are cut from worlds.")] = 10_000,
     seed: Seed = 0,
 ) -> None:
@@ -234,7 +139,7 @@ def train(
 
     asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "accumulate": accumulate}
     order = TrainingOrder(stage.value, tuple(clips), output, vae, start, preset, asked, minutes, count, seed)
-    print(run_training(order, _tell))
+    print(run_training(order, tell))
 
 
 @app.command()
@@ -253,9 +158,9 @@ def evaluate(
     from bridges.evaluation import evaluate_on_map
     from dcgen.eval.report import markdown
 
-    with _progress("evaluating") as progress:
+    with progress("evaluating") as bar:
         figures = evaluate_on_map(
-            model, map, clips, seed, _tell, progress,
+            model, map, clips, seed, tell, bar,
             generate_clips=generate, long_scenes=long, steps=steps, guidance=guidance,
         )  # fmt: skip
     print(json.dumps(figures) if as_json else markdown(figures))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,11 @@ from scenarios.roadmap import RoadMap
 from scenarios.roads import read_map
 from scenarios.world.clearance import clear_of_traffic, clear_paths
 from scenarios.world.parked import park_cars
+from scenarios.world.style import TownStyle
 from scenarios.world.tile import TownTile, load_arrays, load_tile, save_arrays, save_tile
 from scenarios.world.town import build_town
 from scenarios.world.traffic import TrafficLog, load_traffic, save_traffic, simulate
+from scenarios.world.traffic_spec import TrafficSpec
 
 TRAFFIC_S = 300.0
 MOST_M2 = 4e6  # 100 million cells, 2 GB
@@ -39,14 +42,23 @@ class World:
     road_map: RoadMap
     traffic: TrafficLog
     parked: AgentTracks
+    made_from: dict[str, Any] = field(default_factory=dict)  # the town's style, the traffic's spec and its seconds
 
     def __post_init__(self) -> None:
         if self.parked.valid.shape[1] != 1:
             raise ValueError(f"world.parked needs agents of one frame, got {self.parked.valid.shape[1]}")
 
 
-def build_world(map_path: Path, out_dir: Path, seed: int = 0, traffic_seconds: float = TRAFFIC_S) -> World:
+def build_world(
+    map_path: Path,
+    out_dir: Path,
+    seed: int = 0,
+    traffic_seconds: float = TRAFFIC_S,
+    style: TownStyle | None = None,
+    traffic: TrafficSpec | None = None,
+) -> World:
     """Build a world from an OpenDRIVE map and keep it in out_dir. Raises MapError, WorldError, MissingExtra."""
+    style, traffic = style or TownStyle(), traffic or TrafficSpec()
     road_map = read_map(Path(map_path))
     x0, y0, x1, y1 = road_map.bounds_m
     if (x1 - x0 + 2 * MARGIN_M) * (y1 - y0 + 2 * MARGIN_M) > MOST_M2:
@@ -56,8 +68,9 @@ def build_world(map_path: Path, out_dir: Path, seed: int = 0, traffic_seconds: f
     _make_folder(out_dir)
     try:
         raster = rasterise(road_map)
-        traffic = simulate(Path(map_path), seed, traffic_seconds)
-        world = assemble_world(road_map, raster, traffic, seed)
+        log = simulate(Path(map_path), seed, traffic_seconds, traffic)
+        made_from = {"style": style.to_dict(), "traffic": traffic.to_dict(), "seconds": traffic_seconds}
+        world = dataclasses.replace(assemble_world(road_map, raster, log, seed, style), made_from=made_from)
         save_world(world, out_dir)
     except BaseException:
         with suppress(OSError):  # there is something else in it
@@ -76,10 +89,12 @@ def _make_folder(folder: Path) -> None:
         raise WorldError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
-def assemble_world(road_map: RoadMap, raster: RoadRaster, traffic: TrafficLog, seed: int) -> World:
+def assemble_world(
+    road_map: RoadMap, raster: RoadRaster, traffic: TrafficLog, seed: int, style: TownStyle | None = None
+) -> World:
     """A world around a traffic log: the town of this seed, and parked cars where nobody drives."""
-    tile = clear_paths(build_town(road_map, raster, seed), traffic)
-    parked = clear_of_traffic(park_cars(road_map, raster, seed), traffic)
+    tile = clear_paths(build_town(road_map, raster, seed, style), traffic)
+    parked = clear_of_traffic(park_cars(road_map, raster, seed, style), traffic)
     heights = tile.ground_z_m(parked.pose[..., :2], parked.z_m)
     parked = dataclasses.replace(parked, z_m=heights.astype(np.float32))
     return World(road_map.name, seed, tile, raster, road_map, traffic, parked)
@@ -111,9 +126,8 @@ def _save_parts(world: World, folder: Path) -> None:
     save_arrays(folder / "raster.npz", head, {"flags": raster.flags, "height_cm": raster.height_cm})
     save_traffic(world.traffic, folder / "traffic.npz")
     parked = {name: getattr(world.parked, name) for name in _PARKED}
-    save_arrays(
-        folder / "world.npz", {"format": "dcgen-world", "version": 1, "name": world.name, "seed": world.seed}, parked
-    )
+    about = {"name": world.name, "seed": world.seed, "made_from": world.made_from}
+    save_arrays(folder / "world.npz", {"format": "dcgen-world", "version": 1, **about}, parked)
 
 
 def load_world(folder: Path) -> World:
@@ -138,6 +152,7 @@ def load_world(folder: Path) -> World:
             load_map(folder / "roads.npz"),
             load_traffic(folder / "traffic.npz"),
             AgentTracks(**parked),
+            dict(head.get("made_from", {})),
         )
     except WorldError:
         raise

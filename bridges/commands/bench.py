@@ -1,0 +1,51 @@
+"""`dcgen bench`: how fast it is here, as JSON or as a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bridges.commands.options import AsJson, Seed, finite
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure speeds on this machine.")
+Seconds = Annotated[float, typer.Option(min=0.1, max=3600, callback=finite, help="For each figure.")]
+
+
+def _print(figures: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+
+
+@app.command()
+def world(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[WORLD]...", help="Folders of dcgen world build; a library map's.")
+    ] = None,
+    seconds: Seconds = 3.0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Frames a second of one core: labels alone, whole clips, and on the GPU where there is one."""
+    from bridges.bench import bench_worlds
+
+    _print(bench_worlds(folders or None, seconds, seed), as_json)
+
+
+@app.command()
+def dataset(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set's folder.")],
+    workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes that load.")] = 2,
+    seconds: Seconds = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Frames a second that a training run can load."""
+    from bridges.dataset import dcgen_dataset
+    from dcgen.dataset.forecast import measure_loading
+
+    _print(measure_loading(dcgen_dataset(folder), workers, seconds), as_json)
