@@ -18,6 +18,10 @@ def test_a_real_world_is_sound(real_world: World) -> None:
     assert figures["parked_in_solid"] == 0 and figures["parked_on_road"] > 0.5  # the others stand in parking lots
     assert figures["vehicle_on_road"] >= 0.99
     assert figures["overlapping_agents"] <= 0.03
+    traffic = figures["traffic"]
+    assert traffic["overlap_share"] < 0.005 and traffic["off_surface_share"] < 0.01 and traffic["teleports"] == 0
+    assert traffic["standing_share"] < 0.5 and traffic["turning_share"] > 0.05
+    assert traffic["braking_mps2"]["p99"] < 4 and traffic["lateral_mps2"]["p99"] < 5
     assert figures["ego_path_free"] >= 0.995
     assert figures["static_consistency"] >= 0.995
     shares = figures["class_shares"]
