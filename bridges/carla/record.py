@@ -55,8 +55,8 @@ def record(order: RecordOrder, tell: Tell, progress: Progress) -> Path:
 def spec_of(order: RecordOrder, seen: dict[str, Any], xodr: bytes) -> DatasetSpec:
     """What the data set is: a run that goes on has to ask for the same. Where the server is does not matter."""
     asked = {name: getattr(order, name) for name in _ASKED}
-    made = {"kind": "carla", "carla": seen["version"], "map": town_of(seen["map"]), **asked}
-    made["map_sha256"] = hashlib.sha256(xodr).hexdigest()
+    maps = [f"{town_of(seen['map'])} {hashlib.sha256(xodr).hexdigest()}"]
+    made = {"kind": "carla", "carla": seen["version"], "maps": maps, **asked}
     if order.route is not None:
         made["route"], made["route_id"] = order.route.name, order.route_id or ""
         made["route_sha256"] = hashlib.sha256(order.route.read_bytes()).hexdigest()

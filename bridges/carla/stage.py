@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from bridges.carla.session import Session
 from dcgen.errors import CarlaError
 from dcgen.types import Doubles
 from scenarios.frames import world_to_carla
-from scenarios.route import Route
+
+if TYPE_CHECKING:
+    from scenarios.route import Route
 
 EGO = "vehicle.tesla.model3"
 LIDAR = "sensor.lidar.ray_cast_semantic"

@@ -11,7 +11,7 @@ import pytest
 from bridges.carla.order import RecordOrder
 from bridges.carla.record import record
 from dcgen.dataset.store import ClipDataset, open_dataset
-from dcgen.errors import CarlaError, DcgenError
+from dcgen.errors import CarlaError, DcgenError, MissingExtra
 from dcgen.types import STATIC_CHANNELS, UNKNOWN, Clip, Command, GridSpec, Semantics
 from tests.bridges.carla_server import Actor, CarlaServer, Faults
 
@@ -26,7 +26,7 @@ def order_for(server: CarlaServer, folder: Path, **changes: object) -> RecordOrd
     """A recording of a second or so; nothing in it waits long."""
     small = RecordOrder(
         folder, 1, port=server.port, grid=GRID, frames=FRAMES, dt_s=DT_S, vehicles=0, walkers=0, lidars=2, channels=24,
-        points_per_second=96_000, part_clips=1, connect_s=3.0, tick_s=4.0, sensor_s=1.0,
+        points_per_second=96_000, part_clips=1, connect_s=5.0, tick_s=8.0, sensor_s=3.0,
     )  # fmt: skip
     return replace(small, **changes)
 
@@ -89,7 +89,7 @@ def test_every_clip_is_there_and_the_server_as_it_was(made: tuple[CarlaServer, C
     assert clocked and all(seen[2] == pytest.approx(0.1) and seen[2] <= seen[4] * seen[5] for seen in clocked)
     assert any("0 of 1 walkers" in line for line in told.lines)  # this server has no navigation mesh
     assert (data.folder / "Street.xodr").read_text() == server.do_get_map_data()
-    assert data.spec.origin["map"] == "Street" and data.spec.origin["carla"] == "0.9.16"
+    assert data.spec.origin["maps"][0].startswith("Street ") and data.spec.origin["carla"] == "0.9.16"
 
 
 def test_the_wall_stands_on_the_left(clip: Clip) -> None:
@@ -178,7 +178,7 @@ def test_a_route_is_driven_from_its_beginning(tmp_path: Path) -> None:
     line = conditions.layout_static[STATIC_CHANNELS.index("route")]
     ahead = line[:, GRID.shape[1] // 2 - 1 : GRID.shape[1] // 2 + 1]
     assert ahead[20:].min() > 0.9  # the whole route is drawn, not what was driven alone
-    assert data.spec.origin["route_id"] == "" and data.spec.origin["map"] == "Other"
+    assert data.spec.origin["route_id"] == "" and data.spec.origin["maps"][0].startswith("Other ")
 
 
 def test_the_same_seed_records_the_same_however_slowly_the_streams_begin(tmp_path: Path) -> None:
@@ -206,6 +206,13 @@ def test_a_file_of_many_routes_needs_a_choice(tmp_path: Path) -> None:
     (tmp_path / "routes.xml").write_text(f"<routes>{one.format(1)}{one.format(2)}</routes>")
     with pytest.raises(DcgenError, match="2 routes; choose one with --route-id"):
         Told().run(RecordOrder(tmp_path / "set", route=tmp_path / "routes.xml"))
+
+
+def test_without_the_client_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'dcgen\[carla\]'"):
+        Told().run(RecordOrder(tmp_path / "set"))
+    assert not (tmp_path / "set").exists()
 
 
 def test_an_order_travels_as_json(tmp_path: Path) -> None:
