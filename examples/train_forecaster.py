@@ -75,14 +75,13 @@ class Forecaster(nn.Module):
         self.kinds = nn.Embedding(NUM_CLASSES, 3)
         self.ground = nn.Conv2d(3 * height, 12, 1)
         self.stem = nn.Conv2d(12 * past + 12, widths[0], 2, stride=2)
-        self.look = nn.Sequential(nn.Conv2d(12, 16, 4, 2, 1), nn.GELU(), nn.Conv2d(16, 8, 3, padding=1))
         self.match = nn.Conv2d((2 * SEARCH + 1) ** 2, widths[0], 1)
         self.levels = nn.ModuleList(Level(width) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.ascent = nn.ModuleList(Level(width) for width in widths[:-1])
         self.finest = nn.Sequential(nn.Conv2d(widths[0], 4 * 24, 1), nn.PixelShuffle(2))
-        self.near = nn.Conv2d(12 * past + 24, 32, 3, padding=1)
+        self.near = nn.Conv2d(12 * past + 24 + 2, 32, 3, padding=1)
         self.way = nn.Conv2d(32, len(CLASSES) * (future + 1) * 2, 1)
         self.scene = nn.Conv2d(32 + slots, 16, 1)
         self.moved = nn.Conv2d(slots, 16, 3, padding=1)
@@ -96,29 +95,22 @@ class Forecaster(nn.Module):
         """(scores, way [B, F, C, 2, X, Y]): where the content of each column goes, by class."""
         b, p, x, y, z = past.shape
         seen = occupied(past).permute(0, 1, 2, 5, 3, 4).reshape(b * p, -1, x, y)
-        frames = self.frame(seen).reshape(b, p, -1, x, y)
-        matches = self._matches(frames[:, -1], frames[:, max(p - 2, 0)])
-        frames = frames.flatten(1, 2)
+        frames = self.frame(seen).reshape(b, -1, x, y)
+        users = seen.reshape(b, p, len(CLASSES), z, x, y).amax(dim=3)
+        fit, speed = matches(users[:, -1], users[:, max(p - 2, 0)])
         static = self.kinds(background(past).long()).permute(0, 4, 3, 1, 2).reshape(b, -1, x, y)
-        wide = self._around(self.stem(torch.cat([frames, self.ground(static)], dim=1)) + matches)
-        hidden = functional.gelu(self.near(torch.cat([frames, self.finest(wide)], dim=1)))
+        wide = self._around(self.stem(torch.cat([frames, self.ground(static)], dim=1)) + self.match(fit))
+        hidden = functional.gelu(self.near(torch.cat([frames, self.finest(wide), speed / 4], dim=1)))
         raw = self.way(hidden).reshape(b, self.future + 1, len(CLASSES), 2, x, y)
         steps = torch.arange(1, self.future + 1, device=past.device).view(1, -1, 1, 1, 1, 1)
         last = seen.reshape(b, p, -1, x, y)[:, -1]
-        way = (raw[:, :1] * steps + raw[:, 1:]) * 4
-        way = shared(way, last.reshape(b, 1, len(CLASSES), 1, z, x, y).amax(dim=4))
+        way = (speed[:, None, None] + raw[:, :1] * 2) * steps + raw[:, 1:] * 4
+        way = shared(way, users[:, -1:, :, None])
         moved = splat(last.reshape(b, len(CLASSES), z, x, y), way).flatten(2, 3)
         mix = self.scene(torch.cat([hidden, last], dim=1))[:, None] + self.step
         mended = self.mend(mix.flatten(0, 1) + self.moved(moved.flatten(0, 1))).reshape(moved.shape)
         scores = (8 * moved - 4 + mended).reshape(b, self.future, len(CLASSES), z, x, y).permute(0, 1, 2, 4, 5, 3)
         return scores, way
-
-    def _matches(self, last: Tensor, before: Tensor) -> Tensor:
-        """[B, W, X / 2, Y / 2] how well each place fits those around it in the frame before (as in PWC-Net)."""
-        here, there = self.look(last), self.look(before)
-        b, c, x, y = here.shape
-        around = functional.unfold(there, 2 * SEARCH + 1, padding=SEARCH).reshape(b, c, -1, x, y)
-        return self.match((here[:, :, None] * around).sum(dim=1) / c**0.5)
 
     def _around(self, x: Tensor) -> Tensor:
         kept = []
@@ -129,6 +121,22 @@ class Forecaster(nn.Module):
         for up, level, skip in reversed(list(zip(self.up, self.ascent, kept, strict=True))):
             x = level(functional.interpolate(up(x), scale_factor=2, mode="bilinear") + skip)
         return x
+
+
+def matches(last: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """Where in the frame before each place of the last one was, by comparing patches of columns [B, C, X, Y].
+
+    ([B, D, X / 2, Y / 2] shares of the D steps tried, [B, 2, X, Y] their mean in voxels a frame).
+    """
+    here, there = functional.avg_pool2d(last, 2), functional.avg_pool2d(before, 2)
+    around = functional.unfold(there, 2 * SEARCH + 1, padding=SEARCH).unflatten(1, (here.shape[1], -1))
+    gap = (here[:, :, None] - around.unflatten(-1, here.shape[2:])).square().sum(dim=1)
+    step = torch.arange(-SEARCH, SEARCH + 1, dtype=gap.dtype, device=gap.device)
+    back = torch.stack(torch.meshgrid(step, step, indexing="ij")).reshape(2, -1)
+    doubt = 400 * functional.avg_pool2d(gap, 3, 1, 1) + 0.05 * back.square().sum(dim=0)[:, None, None]
+    fit = (-doubt).softmax(dim=1)
+    speed = torch.einsum("bdxy,cd->bcxy", fit, -2 * back)
+    return fit, functional.interpolate(speed, scale_factor=2)
 
 
 def shared(way: Tensor, users: Tensor) -> Tensor:
@@ -368,8 +376,8 @@ def main() -> None:
     parser.add_argument("--future", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=10.0, help="of training; a later run goes on to more")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--workers", type=int, default=1, help="processes that load clips")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
