@@ -30,9 +30,14 @@ def plant_tree(canvas: Canvas, at_m: Doubles, radius_m: float, top_m: float) -> 
 
 def _crown(canvas: Canvas, patch: Patch, at_m: Doubles, radius_m: float, top_m: float) -> None:
     """A dome above CANOPY_LOW_M, cut away where a building, a pole or another crown is."""
+    from scipy import ndimage
+
     kinds = canvas.span_class[:, patch.x, patch.y]
     over = canvas.span_hi_cm[:, patch.x, patch.y] - canvas.surface_cm[0][None, patch.x, patch.y] > CANOPY_LOW_M * 100
-    patch.mask[...] &= ~((kinds > 0) & over).any(axis=0)
+    patch.mask[...] &= ~((kinds > 0) & over).any(axis=0) & ~canvas.road[patch.x, patch.y]
+    pieces, count = ndimage.label(patch.mask)
+    if count > 1:  # what was cut off from the trunk would float
+        patch.mask[...] &= pieces == np.argmax(np.bincount(pieces.ravel())[1:]) + 1
     x, y = canvas.centres_m(patch)
     far = ((x - at_m[0]) ** 2 + (y - at_m[1]) ** 2) / radius_m**2
     rise = top_m - CANOPY_LOW_M

@@ -12,7 +12,8 @@ import numpy as np
 from dcgen.types import Doubles
 
 LANE_M = 3.4
-STEEPEST = 0.04  # slope of a street
+STEEPEST = 0.03  # from node to node; twice that between the level ends of a street
+LEVEL_M, LEVEL_SHARE = 26.0, 0.3
 SPACING_M = (65.0, 150.0)
 SHARP_COS = 0.7  # of the angle between two streets at a node
 APART_M = 28.0  # streets that do not meet
@@ -277,11 +278,8 @@ def _edge(
     via_m: tuple[tuple[float, float], ...],
     ends_m: tuple[tuple[float, float, float], tuple[float, float, float]],
 ) -> str:
-    shape = ""
-    if via_m:
-        z = np.linspace(ends_m[0][2], ends_m[1][2], len(via_m) + 2)[1:-1]
-        points = [ends_m[0], *((x, y, float(h)) for (x, y), h in zip(via_m, z, strict=True)), ends_m[1]]
-        shape = ' shape="' + " ".join(f"{x:.2f},{y:.2f},{h:.2f}" for x, y, h in points) + '"'
+    line = _profile(np.array([ends_m[0][:2], *via_m, ends_m[1][:2]]), ends_m[0][2], ends_m[1][2])
+    shape = ' shape="' + " ".join(f"{x:.2f},{y:.2f},{z:.2f}" for x, y, z in line) + '"'
     sides = f' sidewalkWidth="{character.sidewalk_m}"' if character.sidewalk_m else ""
     sides += f' bikeLaneWidth="{character.bike_lane_m}"' if character.bike_lane_m else ""
     return (
@@ -289,3 +287,13 @@ def _edge(
         f'speed="{character.speed_mps}" priority="{character.priority}" width="{LANE_M}"'
         f"{sides}{shape}/>"
     )
+
+
+def _profile(line_m: Doubles, start_z_m: float, end_z_m: float) -> Doubles:
+    """[N, 3] the street with its heights: level near both nodes, so that all ways across a junction lie in a plane."""
+    s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m, axis=0).T))])
+    level = min(LEVEL_M, LEVEL_SHARE * s[-1])
+    stops = np.array([0.0, level, s[-1] - level, s[-1]])
+    at = np.unique(np.round(np.concatenate([s, stops]), 3))
+    x, y = (np.interp(at, s, line_m[:, k]) for k in range(2))
+    return np.stack([x, y, np.interp(at, stops, [start_z_m, start_z_m, end_z_m, end_z_m])], axis=1)

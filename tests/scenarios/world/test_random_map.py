@@ -39,6 +39,24 @@ def test_seeds_and_kinds_differ_and_a_town_grows_on_them(tmp_path) -> None:
     assert (tile.span_class == Semantics.BUILDING).sum() > 20_000
 
 
+@sumo
+def test_roads_on_hills_have_no_steps(tmp_path) -> None:
+    road_map = random_map(tmp_path / "hills.xodr", 2, "spider")
+    heights = np.concatenate([lane.centre_m[:, 2] for lane in road_map.lanes.values()])
+    assert np.ptp(heights) > 2.0
+    raster = rasterise(road_map)
+    assert len(raster.flags) == 1, "no street passes over another"
+    height, road = raster.height_cm[0].astype(int), raster.flags[0] & ROAD > 0
+    for axis in (0, 1):
+        step = np.abs(np.diff(height, axis=axis))[np.logical_and(*_both(road, axis))]
+        assert step.max() <= 15 and (step > 5).mean() < 0.001
+
+
+def _both(cells: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    rolled = np.moveaxis(cells, axis, 0)
+    return np.moveaxis(rolled[1:], 0, axis), np.moveaxis(rolled[:-1], 0, axis)
+
+
 @pytest.mark.parametrize(
     ("seed", "kind", "message"),
     [
