@@ -10,13 +10,12 @@ from pathlib import Path
 from dcgen.dataset.packing import Packed, pack_clip
 from dcgen.dataset.parts import Row
 from dcgen.dataset.spec import DatasetSpec
-from dcgen.dataset.store import ClipDataset, ClipReader, open_dataset
+from dcgen.dataset.store import WORLDS, ClipDataset, ClipReader, open_dataset
 from dcgen.errors import DatasetError
 from dcgen.types import Clip
 from scenarios.world.recipe import ClipRecipe, Pick, make_clip
 from scenarios.world.store import World, load_world
 
-WORLDS = "worlds"
 HELD_BYTES = 900_000_000  # of worlds in memory; one is always held
 _LAYOUTS = {"layout_static", "layout_agents"}
 _SENSED = {"observed", "point_count", "points"}

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from bridges.dataset import WORLDS
 from bridges.workers import choose_workers
 from dcgen.dataset.files import appearing, cannot_write, file_sha256, read_json, write_json
 from dcgen.dataset.parts import finished_parts, write_part
 from dcgen.dataset.spec import PART_CLIPS, DatasetSpec
-from dcgen.dataset.store import DatasetWriter
+from dcgen.dataset.store import WORLDS, DatasetWriter
 from dcgen.errors import DatasetError
+from scenarios.roads import read_map
 from scenarios.sources import library_maps
 from scenarios.world.random_map import random_map
 from scenarios.world.recipe import ClipRecipe, make_clip, picks
@@ -77,6 +77,8 @@ def build_dataset(order: BuildOrder, tell: Tell, progress: Progress) -> Path:
     if order.points and not (order.recipe.lidar and order.shards):
         raise DatasetError("--points: points need a sensor and shards to be kept in; add --lidar roof --shards")
     jobs = plan_worlds(order)
+    for path in dict.fromkeys(job.map for job in jobs if not job.map.startswith(f"{RANDOM}:")):
+        read_map(Path(path))  # before anything is written
     spec = dataset_spec(order, jobs)
     workers = choose_workers(order.workers, order.ray_address)
     with DatasetWriter(order.out, spec, commit_of(), tell) as writer:
@@ -129,7 +131,8 @@ def _maps_of(name: str, seed: int) -> list[tuple[str, str, str]]:
     try:
         digest = file_sha256(path)
     except OSError as error:
-        reason = "is a folder without maps" if path.is_dir() else (error.strerror or str(error)).lower()
+        kind = "is a folder without maps" if path.is_dir() else "is a pipe or a device" if path.exists() else ""
+        reason = kind or (error.strerror or str(error)).lower()
         raise DatasetError(f"--maps {name}: {reason}; give an .xodr file, a library map, or random:8") from error
     return [(path.stem, str(path.absolute()), digest)]
 

@@ -30,9 +30,7 @@ class ImportOrder:
 
 def import_set(order: ImportOrder, tell: Callable[[str], None], progress: Callable[[int, int], None]) -> Path:
     """Read the set part by part; a second run goes on. Raises DatasetError, naming the file that cannot be read."""
-    clips = open_set(
-        order.format, order.folder, order.frames, order.stride, order.every, order.anchored, order.options
-    )
+    clips = open_set(order.format, order.folder, order.frames, order.stride, order.every, order.anchored, order.options)
     spec = _spec(order, clips)
     with DatasetWriter(order.out, spec, commit_of(), tell) as writer:
         for part in range(spec.parts):

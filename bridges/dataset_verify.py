@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridges.dataset import WORLDS, dcgen_dataset
+from bridges.dataset import dcgen_dataset
 from bridges.dataset_build import check_world_files
 from dcgen.dataset.packing import clip_sha256
 from dcgen.dataset.parts import check_shard, index_path, read_part
 from dcgen.dataset.shard import all_fields
 from dcgen.dataset.spec import DatasetSpec
-from dcgen.dataset.store import ClipDataset, read_index
+from dcgen.dataset.store import WORLDS, ClipDataset, read_index
 from dcgen.errors import DatasetError, WorldError
 
 

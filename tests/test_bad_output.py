@@ -39,13 +39,13 @@ def writers(scene_path: Path, world: Path, untrained: Path) -> dict[str, list[ob
         "render": ["render", scene_path, "-o"],
         "world build": ["world", "build", LIBRARY / "maps" / "ring.xodr", "--seconds", 5, "-o"],
         "world preview": ["world", "preview", world, "-o"],
-        "world clips": ["world", "clips", world, "--count", 3, "-o"],
+        "dataset build": ["dataset", "build", "--maps", "ring", "--clips", 3, "--seconds", 5, "-o"],
         "train": ["train", "vae", world, "--steps", 1, "--batch", 1, "-o"],
     }
 
 
 SUFFIX = {"scenario": ".h5", "picture": ".png", "render": ".gif"}
-COMMANDS = ("scenario", "picture", "render", "world build", "world preview", "world clips", "train")
+COMMANDS = ("scenario", "picture", "render", "world build", "world preview", "dataset build", "train")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -87,7 +87,6 @@ def full_disk(most_bytes: int) -> Iterator[None]:
         ("render", "x.png"),
         ("render", "x.gif"),
         ("render", "x.mp4"),
-        ("world clips", "out"),
         ("train", "out"),
     ],
 )

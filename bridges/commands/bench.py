@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,4 +49,4 @@ def dataset(
     from bridges.dataset import dcgen_dataset
     from dcgen.dataset.forecast import measure_loading
 
-    _print(measure_loading(dcgen_dataset(folder), workers, seconds), as_json)
+    _print(asdict(measure_loading(dcgen_dataset(folder), workers, seconds)), as_json)

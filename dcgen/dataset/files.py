@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -90,7 +91,9 @@ def _lock(file: IO[str]) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file's bytes. Raises OSError."""
+    """Hex digest of a file's bytes. Raises OSError, also for a pipe or a device, which might never end."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

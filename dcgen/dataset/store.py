@@ -9,9 +9,10 @@ DIR/parts/part-N.h5       the clips themselves, where they are kept (shard.py)
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,14 +22,16 @@ from typing import Protocol
 import numpy as np
 
 import dcgen
-from dcgen.dataset.files import only_writer, sweep
+from dcgen.dataset.files import LOCK, only_writer, sweep
 from dcgen.dataset.packing import Packed, unpack_clip
+from dcgen.dataset.parts import FOLDER as PARTS
 from dcgen.dataset.parts import CutRow, Part, Row, check_shard, finished_parts, index_path, read_part, write_part
 from dcgen.dataset.shard import Shard, all_fields
 from dcgen.dataset.spec import NAME, DatasetSpec, load_spec, save_spec
 from dcgen.errors import DatasetError
 from dcgen.types import NUM_CLASSES, UNKNOWN, Clip
 
+WORLDS = "worlds"
 OPEN_SHARDS = 96
 
 
@@ -50,7 +53,10 @@ class DatasetWriter:
     def __enter__(self) -> DatasetWriter:
         if (self.folder / "world.npz").exists():
             raise DatasetError(f"{self.folder}: is the folder of a world; choose another folder")
+        began_here = not (self.folder / NAME).exists()
         self._held.enter_context(only_writer(self.folder))
+        if began_here:
+            self._held.push(self._leave_nothing)
         try:
             if (self.folder / NAME).exists():
                 self._compare(load_spec(self.folder)[0])
@@ -59,9 +65,25 @@ class DatasetWriter:
             sweep(self.folder)
             self.finished = finished_parts(self.folder, self.spec, self._tell)
         except BaseException:
-            self._held.close()
+            self._held.__exit__(*sys.exc_info())
             raise
         return self
+
+    def _leave_nothing(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """After a fault before anything was finished, a mended order finds the folder as it was."""
+        if kind is None:
+            return
+        sweep(self.folder)
+        for name in (PARTS, WORLDS):
+            with suppress(OSError):
+                (self.folder / name).rmdir()
+        if {path.name for path in self.folder.iterdir()} <= {NAME, LOCK}:
+            for name in (NAME, LOCK):
+                (self.folder / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def _compare(self, there: DatasetSpec) -> None:
         mine, other = self.spec.to_dict(), there.to_dict()
@@ -85,7 +107,7 @@ class DatasetWriter:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held.close()
+        self._held.__exit__(kind, fault, trace)
 
 
 def _plain(value: object) -> object:

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bridges.dataset import WORLDS, WorldReader, dcgen_dataset, preview_dataset
+from bridges.dataset import WorldReader, dcgen_dataset, preview_dataset
 from bridges.dataset_build import BuildOrder, build_dataset, plan_worlds, world_stands
 from bridges.dataset_verify import verify_dataset
 from dcgen.dataset.files import only_writer
 from dcgen.dataset.shard import all_fields
+from dcgen.dataset.store import WORLDS
 from dcgen.errors import DatasetError, DcgenError
 from dcgen.types import UNKNOWN, GridSpec
 from scenarios.world.candidates import EgoMix
@@ -28,6 +29,7 @@ from scenarios.world.store import load_world
 from scenarios.world.traffic_spec import TrafficSpec
 from tests.bridges.test_workers import ray_head
 from tests.conftest import ROOT, Run, refused
+from tests.test_bad_output import full_disk
 
 GRID = GridSpec((24, 20, 6), (0.8, 0.8, 0.9), (-9.6, -8.0, -1.0))
 RECIPE = ClipRecipe(GRID, 5, 0.2)
@@ -228,6 +230,29 @@ def test_commands_look_at_a_data_set(built: Path, run: Run, tmp_path: Path) -> N
     verdict = json.loads(run("dataset", "verify", built, "--json").out)
     assert verdict["ok"] and verdict["clips"] == CLIPS and verdict["content_sha256"] == card["content_sha256"]
     assert run("dataset", "preview", built, "-o", tmp_path / "p.png", "--clips", 2).code == 0
+
+
+def test_a_full_disk_leaves_what_was_finished(built: Path, tmp_path: Path) -> None:
+    out = without_parts(built, tmp_path)
+    with full_disk(30_000), pytest.raises(DatasetError, match=r"part-000000.* cannot be written .*free the disk"):
+        build_dataset(order(out, shards=True), silent, silent)
+    assert not list(out.rglob("*.part")) and not list(out.glob("parts/*"))
+    build_dataset(order(out, shards=True), silent, silent)
+    assert dcgen_dataset(out).content_sha256 == dcgen_dataset(built).content_sha256
+
+
+def test_a_build_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bad.xodr").write_text("<OpenDRIVE></OpenDRIVE>")
+    before = sorted(tmp_path.rglob("*"))
+    for maps in (("nowhere.xodr",), ("random:x",), (str(tmp_path),), ()):
+        with pytest.raises(DcgenError):
+            build_dataset(replace(order(tmp_path / "out"), maps=maps), silent, silent)
+    with pytest.raises(DatasetError, match="points need a sensor"):
+        build_dataset(order(tmp_path / "out", points=True), silent, silent)
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match=r"file.*cannot be written"):
+        build_dataset(order(tmp_path / "file" / "out"), silent, silent)
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "file"])
 
 
 @pytest.mark.slow
