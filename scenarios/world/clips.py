@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,27 +10,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgen.errors import WorldError
-from dcgen.types import AgentTracks, Clip, Doubles, GridSpec, pose_matrix
-from scenarios.compile import anchor_of, chunk_conditions
+from dcgen.types import (
+    AGENT_CHANNELS,
+    STATIC_CHANNELS,
+    UNKNOWN,
+    AgentTracks,
+    Clip,
+    Conditions,
+    Doubles,
+    GridSpec,
+    pose_matrix,
+)
+from scenarios.chunk import anchor_of, chunk_conditions, command_of, relative_trajectory
 from scenarios.world.candidates import Candidates, EgoMix, find_candidates
-from scenarios.world.store import World, build_world, load_world, save_world
+from scenarios.world.hollow import hollow
+from scenarios.world.lidar import Observed, lidar_rig, observe_clip
+from scenarios.world.recipe import ClipRecipe, Pick
+from scenarios.world.store import World
 from scenarios.world.traffic import TrafficLog
-from scenarios.world.voxelize import cut_clip
-
-__all__ = [
-    "Candidates", "EgoMix", "World", "build_world", "find_candidates", "iterate_clips", "load_world", "sample_clip",
-    "save_world",
-]  # fmt: skip
+from scenarios.world.voxelize import Cut, cut_clip, cut_frame
 
 ROUTE_M = 40.0
 LEAST_DT_S = 0.02
+MOST_DRAWS = 400  # for one clip that is not there yet
 
 _found: WeakKeyDictionary[World, dict[tuple[int, float], Candidates]] = WeakKeyDictionary()
 
 
-def _candidates(world: World, frames: int, stride: float) -> Candidates:
-    """find_candidates, once for a world."""
-    kept = _found.setdefault(world, {})
+def candidates_of(world: World, frames: int, dt_s: float) -> Candidates:
+    """The clips that a world holds, looked for once. Raises WorldError where there are none."""
+    kept, stride = _found.setdefault(world, {}), _stride(world.traffic, dt_s)
     if (frames, stride) not in kept:
         kept[frames, stride] = find_candidates(world.traffic, frames, stride, world.raster)
     return kept[frames, stride]
@@ -50,24 +57,111 @@ def _stride(log: TrafficLog, dt_s: float) -> float:
 def sample_clip(
     world: World, rng: np.random.Generator | int, grid: GridSpec, frames: int, dt_s: float, mix: EgoMix | None = None
 ) -> Clip:
-    """One clip: an ego drawn from the traffic by mix, the world labelled in its anchored grid, and its conditions."""
+    """One anchored clip: an ego drawn from the traffic by mix, the world labelled in its grid, and its conditions."""
     rng = np.random.default_rng(rng)
-    stride = _stride(world.traffic, dt_s)
-    row, start = _candidates(world, frames, stride).draw(mix or EgoMix(), rng)
+    row, start = candidates_of(world, frames, dt_s).draw(mix or EgoMix(), rng)
     return cut_world(world, row, start, grid, frames, dt_s)
 
 
 def cut_world(world: World, row: int, start: int, grid: GridSpec, frames: int, dt_s: float) -> Clip:
-    """The clip of one ego (a row of the traffic log) from one frame of the log on."""
-    log, stride = world.traffic, _stride(world.traffic, dt_s)
-    at = log.instants(start, frames, stride)
-    ego = ego_poses(world, row, at)
+    """The anchored clip of one ego (a row of the traffic log) from one frame of the log on."""
+    return make_clip(world, Pick(row, start, 0), ClipRecipe(grid, frames, dt_s))
+
+
+def picks(world: World, recipe: ClipRecipe, seed: int) -> Iterator[Pick]:
+    """Distinct clips of a world, the same for the same seed. Raises WorldError once there are no more to be found."""
+    rng = np.random.default_rng([seed, world.seed])
+    candidates = candidates_of(world, recipe.frames, recipe.dt_s)
+    seen: set[tuple[int, int]] = set()
+    while True:
+        for _ in range(MOST_DRAWS):
+            ego, start = candidates.draw(recipe.mix, rng)
+            if (ego, start) not in seen:
+                break
+        else:
+            raise WorldError(
+                f"{world.name}: its traffic holds no more than {len(seen)} distinct clips; "
+                "build more worlds a map, or simulate longer"
+            )
+        seen.add((ego, start))
+        yield Pick(ego, start, int(rng.integers(2**31)))
+
+
+def make_clip(world: World, pick: Pick, recipe: ClipRecipe, layouts: bool = True) -> Clip:
+    """The clip of a pick. layouts False leaves the conditions' rasters zero, which saves their time."""
+    log, grid, frames = world.traffic, recipe.grid, recipe.frames
+    stride = _stride(log, recipe.dt_s)
+    at = log.instants(pick.start, frames, stride)
+    ego = ego_poses(world, pick.ego, at)
     anchor = anchor_of(ego)
-    agents = agents_near(world, row, start, frames, stride, anchor, grid)
-    cut = cut_clip(world.tile, agents, anchor, grid)
-    conditions = chunk_conditions(world.raster, ego, dt_s, agents, grid, route_of(log, row, int(at[frames // 2])))
-    source = f"{world.name}/{world.seed}: ego {int(log.id[row])} at {start * log.dt_s:.1f} s"
-    return Clip(cut.labels, cut.moving, conditions, source)
+
+    def agents_within(more_m: float) -> AgentTracks:
+        return agents_near(world, pick.ego, pick.start, frames, stride, anchor, _widened(grid, more_m))
+
+    travel = float(np.hypot(*(ego[:, :2, 3] - anchor[:2, 3]).T).max())
+    agents = agents_within(travel if recipe.ego_centred else 0.0)
+    cut = _cut(world, agents, ego, anchor, recipe)
+    seen: Observed | None = None
+    if recipe.lidar:
+        rig = lidar_rig(recipe.lidar, pick.seed)
+        still = None if recipe.ego_centred else anchor
+        seen = observe_clip(world, agents_within(travel + rig.range_m), ego, grid, still, rig, pick.seed, cut.labels)
+    if layouts:
+        route = route_of(log, pick.ego, int(at[frames // 2]))
+        conditions = chunk_conditions(world.raster, ego, recipe.dt_s, agents, grid, route)
+    else:
+        conditions = _bare_conditions(ego, anchor, agents, recipe)
+    return Clip(
+        cut.labels,
+        cut.moving,
+        conditions,
+        f"{world.name}/{world.seed}: ego {int(log.id[pick.ego])} at {pick.start * log.dt_s:.1f} s",
+        recipe.ego_centred,
+        seen.observed if seen else None,
+        tuple(sweep.points for sweep in seen.sweeps) if seen else None,
+    )
+
+
+def _widened(grid: GridSpec, more_m: float) -> GridSpec:
+    """One voxel that reaches more_m beyond the grid on every side."""
+    if more_m == 0.0:
+        return grid
+    low, size = grid.origin_m, grid.extent_m
+    return GridSpec(
+        (1, 1, 1),
+        (size[0] + 2 * more_m, size[1] + 2 * more_m, size[2]),
+        (low[0] - more_m, low[1] - more_m, low[2]),
+    )
+
+
+def _cut(world: World, agents: AgentTracks, ego: Doubles, anchor: Doubles, recipe: ClipRecipe) -> Cut:
+    if recipe.ego_centred:
+        parts = [cut_frame(world.tile, agents, t, ego[t], recipe.grid) for t in range(recipe.frames)]
+        cut = Cut(np.concatenate([p.labels for p in parts]), np.concatenate([p.moving for p in parts]))
+    else:
+        cut = cut_clip(world.tile, agents, anchor, recipe.grid)
+    if not recipe.hollow:
+        return cut
+    labels = hollow(cut.labels)
+    return Cut(labels, cut.moving & (labels == cut.labels))
+
+
+def _bare_conditions(ego: Doubles, anchor: Doubles, agents: AgentTracks, recipe: ClipRecipe) -> Conditions:
+    x, y, z = recipe.grid.shape
+    trajectory = relative_trajectory(ego, anchor)
+    zero = np.float32(0)
+    return Conditions(
+        recipe.grid,
+        recipe.dt_s,
+        anchor,
+        ego,
+        trajectory,
+        command_of(trajectory, recipe.dt_s),
+        np.broadcast_to(zero, (len(STATIC_CHANNELS), x, y)),
+        np.broadcast_to(zero, (recipe.frames, len(AGENT_CHANNELS), x, y)),
+        np.broadcast_to(np.uint8(UNKNOWN), (recipe.frames, x, y, z)),
+        agents,
+    )
 
 
 def ego_poses(world: World, row: int, at: NDArray[Any]) -> Doubles:
@@ -112,39 +206,3 @@ def route_of(log: TrafficLog, row: int, middle: int) -> Doubles:
     moved = np.concatenate([[True], np.diff(np.floor(s / 0.5)) > 0])
     moved[-1] = True
     return xy[moved]
-
-
-def iterate_clips(
-    world_dirs: Sequence[Path],
-    seed: int,
-    grid: GridSpec,
-    frames: int,
-    dt_s: float,
-    mix: EgoMix | None = None,
-    start: int = 0,
-    keep: int = 16,
-    group_clips: int = 512,
-) -> Iterator[Clip]:
-    """Clips without end, the same for the same arguments; clip n depends on (seed, n) alone, so that start skips.
-
-    At most `keep` worlds are held at a time: with more, each group of group_clips clips has its own draw of worlds.
-    """
-    if not world_dirs:
-        raise WorldError("no worlds to cut clips from; build some with `dcgen world build MAP`")
-    folders = [Path(each) for each in world_dirs]
-    held: OrderedDict[Path, World] = OrderedDict()
-    n = start
-    while True:
-        chosen = folders
-        if len(folders) > keep:
-            pick = np.random.default_rng([seed, n // group_clips, 1]).permutation(len(folders))[:keep]
-            chosen = [folders[k] for k in pick]
-        rng = np.random.default_rng([seed, n])
-        folder = chosen[int(rng.integers(len(chosen)))]
-        if folder not in held:
-            held[folder] = load_world(folder)
-            while len(held) > keep:
-                held.popitem(last=False)
-        held.move_to_end(folder)
-        yield sample_clip(held[folder], rng, grid, frames, dt_s, mix)
-        n += 1

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dcgen.errors import WorldError
 from dcgen.types import LAYOUT_CHANNELS, PALETTE, Clip, GridSpec, Labels, Semantics, nano_grid
-from scenarios.world.clips import World, sample_clip
+from scenarios.world.clips import sample_clip
+from scenarios.world.store import World
 from scenarios.world.tile import TownTile
 
 Pixels = NDArray[np.uint8]

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgen.types import CLASS_NAMES, MOVABLE, AgentTracks, Doubles, GridSpec, Semantics, nano_grid
+from scenarios.world.candidates import EgoMix, find_candidates
 from scenarios.world.clearance import boxes_touch, footprint
-from scenarios.world.clips import EgoMix, World, cut_world, find_candidates
+from scenarios.world.clips import cut_world
+from scenarios.world.store import World
 from scenarios.world.tile import TownTile
 from scenarios.world.traffic_checks import check_traffic
 

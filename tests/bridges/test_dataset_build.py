@@ -24,7 +24,8 @@ from dcgen.dataset.store import WORLDS
 from dcgen.errors import DatasetError, DcgenError
 from dcgen.types import UNKNOWN, GridSpec
 from scenarios.world.candidates import EgoMix
-from scenarios.world.recipe import ClipRecipe, Pick, make_clip, picks
+from scenarios.world.clips import make_clip, picks
+from scenarios.world.recipe import ClipRecipe, Pick
 from scenarios.world.store import load_world
 from scenarios.world.traffic_spec import TrafficSpec
 from tests.bridges.test_workers import ray_head

@@ -10,16 +10,10 @@ from scipy.spatial import cKDTree
 from dcgen.errors import WorldError
 from dcgen.types import UNKNOWN, GridSpec, Semantics, nano_grid
 from scenarios.layout import JUNCTION
-from scenarios.world.clips import (
-    EgoMix,
-    cut_world,
-    find_candidates,
-    iterate_clips,
-    load_world,
-    sample_clip,
-    save_world,
-)
-from scenarios.world.store import World
+from scenarios.world.candidates import EgoMix, find_candidates
+from scenarios.world.clips import cut_world, make_clip, picks, sample_clip
+from scenarios.world.recipe import ClipRecipe
+from scenarios.world.store import World, load_world, save_world
 
 GRID = GridSpec((34, 30, 8), (0.8, 0.8, 0.8), (-13.6, -12.0, -2.0))
 
@@ -137,15 +131,22 @@ def test_any_time_between_frames_will_do(street: World, dt_s: float) -> None:
     assert clip.conditions.dt_s == dt_s
 
 
-def test_clips_repeat_and_can_be_skipped_to(street: World, tmp_path) -> None:
-    for name in ("a", "b", "c"):
-        save_world(street, tmp_path / name)
-    folders = [tmp_path / name for name in ("a", "b", "c")]
-    first = list(itertools.islice(iterate_clips(folders, 5, GRID, 4, 0.2, keep=2, group_clips=3), 8))
-    later = list(itertools.islice(iterate_clips(folders, 5, GRID, 4, 0.2, keep=2, group_clips=3, start=5), 3))
-    for one, two in zip(first[5:], later, strict=True):
-        assert one.source == two.source and np.array_equal(one.labels, two.labels)
-    assert len({clip.source for clip in first}) > 3
+def test_picks_repeat_and_never_twice_the_same(street: World) -> None:
+    recipe = ClipRecipe(GRID, 4, 0.2)
+    one, two, other = (list(itertools.islice(picks(street, recipe, seed), 9)) for seed in (5, 5, 6))
+    assert one == two != other and len({(pick.ego, pick.start) for pick in one}) == 9
+    clip, again = (make_clip(street, one[3], recipe, layouts) for layouts in (True, False))
+    assert np.array_equal(clip.labels, again.labels) and clip.source == again.source
+    assert clip.conditions.layout_static.any() and not again.conditions.layout_static.any()
+    assert np.array_equal(clip.conditions.trajectory, again.conditions.trajectory)
+
+
+def test_a_recipe_survives_json() -> None:
+    recipe = ClipRecipe(GRID, 7, 0.15, True, True, "roof", EgoMix(0.1, 0.2, 0.3, 0.4))
+    assert ClipRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    for wrong in ({"frames": 0}, {"dt_s": float("nan")}, {"lidar": "radar"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            ClipRecipe(**{"grid": GRID, "frames": 4, "dt_s": 0.2, **wrong})
 
 
 def test_a_world_comes_back_equal(street: World, tmp_path) -> None:
@@ -172,5 +173,3 @@ def test_broken_worlds_are_named(street: World, tmp_path) -> None:
             sample_clip(street, 0, GRID, 4, quick)
     with pytest.raises(WorldError, match="simulate longer"):
         sample_clip(street, 0, GRID, 900, 0.1)
-    with pytest.raises(WorldError, match="no worlds"):
-        next(iterate_clips([], 0, GRID, 4, 0.2))
