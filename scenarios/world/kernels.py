@@ -66,9 +66,9 @@ def static_columns(
     at_kind = np.empty(points, np.int64)
     at_k = np.empty(points, np.int64)
     # The layers that the spans of a stack fill, for the stacks met last.
-    known_stack = np.full(256, -1, np.int64)
-    known_low = np.empty((256, spans), np.int64)
-    known_high = np.empty((256, spans), np.int64)
+    known_stack = np.full(1024, -1, np.int32)
+    known_low = np.empty((1024, spans), np.int16)
+    known_high = np.empty((1024, spans), np.int16)
     counts = np.zeros((nz, weights.shape[0]), np.int64)
     seen = np.empty(weights.shape[0], np.int64)  # classes in a column
     for i in range(nx):
@@ -154,14 +154,16 @@ def static_columns(
             high_k = -1
             for p in range(points // share):
                 stack: Any = np.int64(line[p, j]) >> 32
-                slot = stack & 255
+                slot = stack & 1023
                 if stack > 0 and known_stack[slot] != stack:
                     known_stack[slot] = stack
                     for s in range(spans):
+                        if stack_class[stack, s] == 0:
+                            break
                         lo = stack_lo_mm[stack, s]
                         hi = stack_hi_mm[stack, s]
-                        low = max((lo - floor_mm) // voxel_mm, 0)
-                        high = min((hi - 1 - floor_mm) // voxel_mm, nz - 1)
+                        low = min(max((lo - floor_mm) // voxel_mm, 0), nz)
+                        high = min(max((hi - 1 - floor_mm) // voxel_mm, -1), nz - 1)
                         bottom = floor_mm + low * voxel_mm  # a quarter of the end voxels must be covered
                         low += (min(hi, bottom + voxel_mm) - max(lo, bottom)) * 4 < voxel_mm
                         bottom = floor_mm + high * voxel_mm
