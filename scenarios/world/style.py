@@ -36,7 +36,7 @@ class TownStyle:
     rural: float = 0.03
     density: float = 0.7  # of buildings: below 0.7 lots stay empty, above it gaps close and yards fill
     greenery: float = 0.5  # trees, hedges, groves
-    furniture: float = 0.5  # lamps, benches, bins, stops, fences, rails
+    furniture: float = 0.5  # lamps, benches, bins, stops, fences; rails of raised streets and the map's signals stay
     parking: float = 0.5  # parking lots, and cars in them and along streets
     construction: float = 0.3  # building sites and road works on free land
     height_scale: float = 1.0  # of buildings
