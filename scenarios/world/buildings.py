@@ -155,10 +155,7 @@ def _row_houses(w: float, d: float, h: float, rng: np.random.Generator) -> Plan:
     """Narrow houses wall to wall, every other front set back a little."""
     cuts = np.linspace(0, w, max(2, round(w / 6.0)) + 1)
     eaves, back = max(2.8, h - 2.0), float(rng.uniform(0.0, 1.6))
-    return [
-        Part(a, b, back * (k % 2), d, eaves + 0.6 * (k % 2), 2.0)
-        for k, (a, b) in enumerate(pairwise(cuts))
-    ]
+    return [Part(a, b, back * (k % 2), d, eaves + 0.6 * (k % 2), 2.0) for k, (a, b) in enumerate(pairwise(cuts))]
 
 
 def _hall(w: float, d: float, h: float, rng: np.random.Generator) -> Plan:
