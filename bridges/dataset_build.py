@@ -250,7 +250,7 @@ def _part_task(out: str, spec: DatasetSpec, part: int, job: WorldJob) -> int:
     worlds = len(spec.origin["world_seeds"])
     first = (part // worlds) * spec.part_clips
     chosen = list(islice(picks(world, recipe, spec.seed), first, first + len(spec.part_range(part))))
-    clips = [make_clip(world, pick, recipe) for pick in chosen]
+    clips = (make_clip(world, pick, recipe) for pick in chosen)
     cuts = [{"world": job.name, "ego": pick.ego, "start": pick.start, "seed": pick.seed} for pick in chosen]
     write_part(Path(out), spec, part, clips, cuts)
     return part

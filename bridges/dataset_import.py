@@ -35,7 +35,7 @@ def import_set(order: ImportOrder, tell: Callable[[str], None], progress: Callab
     with DatasetWriter(order.out, spec, commit_of(), tell) as writer:
         for part in range(spec.parts):
             if part not in writer.finished:
-                writer.write_shard(part, [clips[n] for n in spec.part_range(part)])
+                writer.write_shard(part, (clips[n] for n in spec.part_range(part)))
             progress(part + 1, spec.parts)
     return order.out
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -94,26 +95,32 @@ CutRow = dict[str, Any]
 
 
 def write_part(
-    folder: Path, spec: DatasetSpec, part: int, clips: Sequence[Clip], cuts: Sequence[CutRow] | None = None
+    folder: Path, spec: DatasetSpec, part: int, clips: Iterable[Clip], cuts: Sequence[CutRow] | None = None
 ) -> None:
-    """Write a part's shard (unless spec.cut), then its index. Safe to do twice, also at the same time: same bytes.
+    """Write a part's shard (unless spec.cut), then its index. Clips are taken one at a time, and none is held.
 
-    Raises DatasetError where the clips are not those of the part, or nothing can be written.
+    Safe to do twice, also at the same time: the bytes are the same. Raises DatasetError where the clips are not those
+    of the part, or nothing can be written.
     """
-    if len(clips) != len(spec.part_range(part)):
-        raise DatasetError(
-            f"{folder}: part {part} needs {len(spec.part_range(part))} clips, got {len(clips)}; add the rest"
-        )
-    packed = [pack_clip(clip, spec) for clip in clips]
-    rows = [
-        describe(clip, arrays, cut) for clip, arrays, cut in zip(clips, packed, cuts or [{}] * len(clips), strict=True)
-    ]
+    count, rows = len(spec.part_range(part)), []
+
+    def packed() -> Iterator[tuple[Packed, str]]:
+        for n, clip in enumerate(islice(clips, count)):
+            arrays = pack_clip(clip, spec)
+            rows.append(describe(clip, arrays, cuts[n] if cuts else None))
+            yield arrays, clip.source
+        if len(rows) != count:
+            raise DatasetError(f"{folder}: part {part} needs {count} clips, got {len(rows)}; add the rest")
+
     shard: dict[str, Any] | None = None
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        if not spec.cut:
+        if spec.cut:
+            for _ in packed():
+                pass
+        else:
             path = shard_path(folder, part)
-            write_shard(path, packed, [clip.source for clip in clips], spec)
+            write_shard(path, packed(), count, spec)
             shard = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     except OSError as error:
         raise cannot_write(folder / FOLDER, error) from error

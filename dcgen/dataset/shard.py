@@ -5,7 +5,7 @@ A shard is compared with the checksum in its part's index before HDF5's own code
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +19,59 @@ from dcgen.errors import DatasetError, SceneError
 from dcgen.scene_fields import checked_dataset
 
 FORMAT, VERSION = "dcgen-clips", 1
-_BLOCK_ROWS = 4096  # of agents and points in one compressed block
+_BLOCK_ROWS = {"agent": 64, "point": 16384}  # in one compressed block: about a clip's agents, part of a sweep
+_PACKED = {"compression": "gzip", "compression_opts": 2}
 
 
-def write_shard(path: Path, clips: Sequence[Packed], sources: Sequence[str], spec: DatasetSpec) -> None:
-    """One HDF5 file of packed clips, whole or not at all. Raises DatasetError."""
+def write_shard(path: Path, clips: Iterable[tuple[Packed, str]], count: int, spec: DatasetSpec) -> None:
+    """One HDF5 file of `count` packed clips and their sources, whole or not at all; one clip is held at a time.
+
+    Raises DatasetError.
+    """
     with appearing(path) as partial:
         try:
             with h5py.File(partial, "w", libver="v110") as file:
-                _write(file, clips, sources, spec)
+                _create(file, count, spec)
+                for n, (clip, source) in enumerate(clips):
+                    _add(file, n, clip, source, spec)
         except RuntimeError as error:  # how h5py says that the disk is full, now and then
             raise cannot_write(path, OSError(str(error))) from error
 
 
-def _write(file: h5py.File, clips: Sequence[Packed], sources: Sequence[str], spec: DatasetSpec) -> None:
-    file.attrs.update({"format": FORMAT, "version": VERSION, "clips": len(clips), "dt_s": spec.dt_s})
+def _lists(spec: DatasetSpec) -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:
+    """Fields of which every clip has another number of rows -> (type, shape of a row), by what sets the number."""
+    tails = agent_shapes(spec)
+    lists = {"agent": {name: (dtype, tails[name]) for name, dtype in AGENT_FIELDS.items()}}
+    return {**lists, "point": {"points": ("f4", (4,))}} if spec.points else lists
+
+
+def _create(file: h5py.File, count: int, spec: DatasetSpec) -> None:
     grid = spec.grid
+    file.attrs.update({"format": FORMAT, "version": VERSION, "clips": count, "dt_s": spec.dt_s})
     file.attrs.update({"shape": grid.shape, "voxel_m": grid.voxel_m, "origin_m": grid.origin_m})
     file.attrs["frame"] = "ego" if spec.ego_centred else "anchor"
-    file.create_dataset("source", data=list(sources), dtype=h5py.string_dtype())
+    file.create_dataset("source", (count,), h5py.string_dtype())
     for name, (dtype, shape) in field_shapes(spec).items():
-        values = file.create_dataset(
-            name, (len(clips), *shape), dtype, chunks=(1, *shape), compression="gzip", compression_opts=2
-        ) if shape else file.create_dataset(name, (len(clips),), dtype)  # fmt: skip
-        for n, clip in enumerate(clips):
-            values[n] = clip[name]
-    _write_list(file, "agent", AGENT_FIELDS, clips)
-    if spec.points:
-        _write_list(file, "point", {"points": "f4"}, clips)
+        kept = {"chunks": (1, *shape), **_PACKED} if shape else {}
+        file.create_dataset(name, (count, *shape), dtype, **kept)
+    for label, fields in _lists(spec).items():
+        file[f"{label}_offset"] = np.zeros(count + 1, np.int64)
+        for name, (dtype, tail) in fields.items():
+            chunks = (_BLOCK_ROWS[label], *tail)
+            file.create_dataset(name, (0, *tail), dtype, maxshape=(None, *tail), chunks=chunks, **_PACKED)
 
 
-def _write_list(file: h5py.File, label: str, fields: dict[str, str], clips: Sequence[Packed]) -> None:
-    first = next(iter(fields))
-    file[f"{label}_offset"] = np.cumsum([0, *(len(clip[first]) for clip in clips)], dtype=np.int64)
-    for name, dtype in fields.items():
-        values = np.concatenate([clip[name] for clip in clips])
-        packed: dict[str, Any] = {}
-        if values.size:
-            chunks = (min(_BLOCK_ROWS, len(values)), *values.shape[1:])
-            packed = {"chunks": chunks, "compression": "gzip", "compression_opts": 2}
-        file.create_dataset(name, data=values, dtype=dtype, **packed)
+def _add(file: h5py.File, n: int, clip: Packed, source: str, spec: DatasetSpec) -> None:
+    file["source"][n] = source
+    for name in field_shapes(spec):
+        file[name][n] = clip[name]
+    for label, fields in _lists(spec).items():
+        for name in fields:
+            values, rows = file[name], clip[name]
+            start = len(values)
+            values.resize(start + len(rows), axis=0)
+            values[start:] = rows
+            file[f"{label}_offset"][n + 1] = start + len(rows)
 
 
 class Shard:
@@ -73,19 +86,18 @@ class Shard:
                 name: checked_dataset(self._file, path, name, dtype, (clips, *shape))
                 for name, (dtype, shape) in self._shapes.items()
             }
-            self._open_list("agent", AGENT_FIELDS, agent_shapes(spec))
-            if spec.points:
-                self._open_list("point", {"points": "f4"}, {"points": (4,)})
+            for label, fields in _lists(spec).items():
+                self._open_list(label, fields)
         except (SceneError, OSError, RuntimeError, KeyError, ValueError) as error:
             raise self._damaged(error) from error
 
-    def _open_list(self, label: str, fields: dict[str, str], tails: dict[str, tuple[int, ...]]) -> None:
+    def _open_list(self, label: str, fields: dict[str, tuple[str, tuple[int, ...]]]) -> None:
         offset = checked_dataset(self._file, self.path, f"{label}_offset", "i8", (self.clips + 1,))[()]
         if offset[0] != 0 or (np.diff(offset) < 0).any():
             raise ValueError(f"{label}_offset does not rise")
         self._data[f"{label}_offset"] = offset
-        for name, dtype in fields.items():
-            self._data[name] = checked_dataset(self._file, self.path, name, dtype, (int(offset[-1]), *tails[name]))
+        for name, (dtype, tail) in fields.items():
+            self._data[name] = checked_dataset(self._file, self.path, name, dtype, (int(offset[-1]), *tail))
 
     def read(self, clip: int, fields: Iterable[str]) -> Packed:
         """The packed arrays of one clip."""

@@ -96,11 +96,11 @@ class DatasetWriter:
                 )
                 raise DatasetError(f"{self.folder}: holds another data set ({detail}); choose another folder")
 
-    def write_shard(self, part: int, clips: Sequence[Clip]) -> None:
+    def write_shard(self, part: int, clips: Iterable[Clip]) -> None:
         """Keep the clips of one part, whole or not at all."""
         self.write(part, clips, None)
 
-    def write(self, part: int, clips: Sequence[Clip], cuts: Sequence[CutRow] | None) -> None:
+    def write(self, part: int, clips: Iterable[Clip], cuts: Sequence[CutRow] | None) -> None:
         write_part(self.folder, self.spec, part, clips, cuts)
         self.finished |= {part}
 
