@@ -46,7 +46,7 @@ def plan_lots(blocks: Blocks, raster: RoadRaster, style: TownStyle) -> tuple[Par
     lots: list[ParkingLot] = []
     for edge in blocks.edges:
         rng = np.random.default_rng([edge.seed, 5])
-        if edge.narrow or (edge.fast and not edge.urban):
+        if edge.narrow or (edge.fast and not edge.urban and edge.zone is not Zone.INDUSTRIAL):
             continue
         for mark in np.arange(rng.uniform(4.0, 30.0), edge.length_m - 20.0, SPACING_M):
             draw, columns, modules = rng.random(), int(rng.integers(7, 15)), 1 + int(rng.random() < 0.4)
