@@ -15,11 +15,11 @@ import argparse
 import json
 import time
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
+from forecaster import CLASSES, Forecaster, forecast, occupied
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -31,141 +31,7 @@ from dcgen.dataset.forecast import ForecastDataset, ForecastWindow, collate
 from dcgen.errors import DcgenError
 from dcgen.eval.reconstruction import NEAR_M, Confusion, confusion, moving_iou
 from dcgen.eval.tally import Tally
-from dcgen.types import MOVABLE, NUM_CLASSES, PALETTE, UNKNOWN, Semantics
-
-CLASSES = torch.tensor([int(kind) for kind in MOVABLE])
-SEARCH = 5  # how far back matches are looked for, in steps of two voxels
-
-
-def occupied(labels: Tensor) -> Tensor:
-    """[..., X, Y, Z] labels -> [..., C, X, Y, Z] float, where the movable classes are."""
-    kinds = CLASSES.to(labels.device).view(-1, 1, 1, 1)
-    return (labels.unsqueeze(-4) == kinds).float()
-
-
-def background(past: Tensor) -> Tensor:
-    """[B, X, Y, Z] what stands still: the newest label of each voxel that is no road user's, free without any."""
-    kinds = CLASSES.to(past.device)
-    out = torch.full_like(past[:, 0], int(Semantics.FREE))
-    for frame in past.unbind(1):
-        out = torch.where(torch.isin(frame, kinds) | (frame == UNKNOWN), out, frame)
-    return out
-
-
-class Level(nn.Module):
-    """Two 3x3 convolutions with a shortcut."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(4, width)
-        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(functional.gelu(self.first(self.norm(x))))
-
-
-class Forecaster(nn.Module):
-    """Labels [B, P, X, Y, Z] to scores [B, F, C, X, Y, Z], over 0 where a class is likelier than none."""
-
-    def __init__(self, past: int, future: int, height: int, widths: tuple[int, ...] = (56, 80, 96)) -> None:
-        super().__init__()
-        self.future = future
-        slots = len(CLASSES) * height
-        self.frame = nn.Conv2d(slots, 12, 1)
-        self.kinds = nn.Embedding(NUM_CLASSES, 3)
-        self.ground = nn.Conv2d(3 * height, 12, 1)
-        self.stem = nn.Conv2d(12 * past + 12, widths[0], 2, stride=2)
-        self.match = nn.Conv2d((2 * SEARCH + 1) ** 2, widths[0], 1)
-        self.levels = nn.ModuleList(Level(width) for width in widths)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.ascent = nn.ModuleList(Level(width) for width in widths[:-1])
-        self.finest = nn.Sequential(nn.Conv2d(widths[0], 4 * 24, 1), nn.PixelShuffle(2))
-        self.near = nn.Conv2d(12 * past + 24 + 2, 32, 3, padding=1)
-        self.way = nn.Conv2d(32, len(CLASSES) * (future + 1) * 2, 1)
-        self.scene = nn.Conv2d(32 + slots, 16, 1)
-        self.moved = nn.Conv2d(slots, 16, 3, padding=1)
-        self.step = nn.Parameter(torch.zeros(future, 16, 1, 1))
-        self.mend = nn.Sequential(nn.GELU(), nn.Conv2d(16, 16, 3, padding=1), nn.GELU(), nn.Conv2d(16, slots, 1))
-        for last in (self.way, self.mend[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-
-    def forward(self, past: Tensor) -> tuple[Tensor, Tensor]:
-        """(scores, way [B, F, C, 2, X, Y]): where the content of each column goes, by class."""
-        b, p, x, y, z = past.shape
-        seen = occupied(past).permute(0, 1, 2, 5, 3, 4).reshape(b * p, -1, x, y)
-        frames = self.frame(seen).reshape(b, -1, x, y)
-        users = seen.reshape(b, p, len(CLASSES), z, x, y).amax(dim=3)
-        fit, speed = matches(users[:, -1], users[:, max(p - 2, 0)])
-        static = self.kinds(background(past).long()).permute(0, 4, 3, 1, 2).reshape(b, -1, x, y)
-        wide = self._around(self.stem(torch.cat([frames, self.ground(static)], dim=1)) + self.match(fit))
-        hidden = functional.gelu(self.near(torch.cat([frames, self.finest(wide), speed / 4], dim=1)))
-        raw = self.way(hidden).reshape(b, self.future + 1, len(CLASSES), 2, x, y)
-        steps = torch.arange(1, self.future + 1, device=past.device).view(1, -1, 1, 1, 1, 1)
-        last = seen.reshape(b, p, -1, x, y)[:, -1]
-        way = (speed[:, None, None] + raw[:, :1] * 2) * steps + raw[:, 1:] * 4
-        way = shared(way, users[:, -1:, :, None])
-        moved = splat(last.reshape(b, len(CLASSES), z, x, y), way).flatten(2, 3)
-        mix = self.scene(torch.cat([hidden, last], dim=1))[:, None] + self.step
-        mended = self.mend(mix.flatten(0, 1) + self.moved(moved.flatten(0, 1))).reshape(moved.shape)
-        scores = (8 * moved - 4 + mended).reshape(b, self.future, len(CLASSES), z, x, y).permute(0, 1, 2, 4, 5, 3)
-        return scores, way
-
-    def _around(self, x: Tensor) -> Tensor:
-        kept = []
-        for level, down in zip(self.levels, self.down, strict=False):
-            kept.append(level(x))
-            x = down(kept[-1])
-        x = self.levels[-1](x)
-        for up, level, skip in reversed(list(zip(self.up, self.ascent, kept, strict=True))):
-            x = level(functional.interpolate(up(x), scale_factor=2, mode="bilinear") + skip)
-        return x
-
-
-def matches(last: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """Where in the frame before each place of the last one was, by comparing patches of columns [B, C, X, Y].
-
-    ([B, D, X / 2, Y / 2] shares of the D steps tried, [B, 2, X, Y] their mean in voxels a frame).
-    """
-    here, there = functional.avg_pool2d(last, 2), functional.avg_pool2d(before, 2)
-    around = functional.unfold(there, 2 * SEARCH + 1, padding=SEARCH).unflatten(1, (here.shape[1], -1))
-    gap = (here[:, :, None] - around.unflatten(-1, here.shape[2:])).square().sum(dim=1)
-    step = torch.arange(-SEARCH, SEARCH + 1, dtype=gap.dtype, device=gap.device)
-    back = torch.stack(torch.meshgrid(step, step, indexing="ij")).reshape(2, -1)
-    doubt = 400 * functional.avg_pool2d(gap, 3, 1, 1) + 0.05 * back.square().sum(dim=0)[:, None, None]
-    fit = (-doubt).softmax(dim=1)
-    speed = torch.einsum("bdxy,cd->bcxy", fit, -2 * back)
-    return fit, functional.interpolate(speed, scale_factor=2)
-
-
-def shared(way: Tensor, users: Tensor) -> Tensor:
-    """way [B, F, C, 2, X, Y] as the mean over the road users' columns [B, 1, C, 1, X, Y] around: bodies are rigid."""
-    total, count = (functional.avg_pool2d(each.flatten(0, 2), 5, 1, 2) for each in (way * users, users))
-    count = count.reshape(users.shape).clamp(min=0.01)
-    return total.reshape(way.shape) / count
-
-
-def splat(values: Tensor, way: Tensor) -> Tensor:
-    """Move columns: values [B, C, Z, X, Y] by way [B, F, C, 2, X, Y] voxels, bilinear; [B, F, C, Z, X, Y] up to 1."""
-    b, c, z, x, y = values.shape
-    frames = way.shape[1]
-    at = values.amax(dim=2).nonzero()  # [N, 4] batch, class, x, y
-    n, k, i, j = at.T
-    value = values[n, k, :, i, j]
-    there = way[n, :, k, :, i, j] + at[:, None, 2:]  # [N, F, 2]
-    low = there.detach().floor()
-    part = there - low
-    out = values.new_zeros(b * frames * c * x * y, z)
-    frame = (n[:, None] * frames + torch.arange(frames, device=values.device)) * c + k[:, None]
-    for di in (0, 1):
-        for dj in (0, 1):
-            u, v = (low[..., 0] + di).long(), (low[..., 1] + dj).long()
-            weight = (part[..., 0] if di else 1 - part[..., 0]) * (part[..., 1] if dj else 1 - part[..., 1])
-            inside = (u >= 0) & (u < x) & (v >= 0) & (v < y)
-            spot = (frame * x + u) * y + v
-            out = out.index_add(0, spot[inside], (weight[..., None] * value[:, None])[inside])
-    return out.reshape(b, frames, c, x, y, z).permute(0, 1, 2, 5, 3, 4).clamp(max=1)
+from dcgen.types import PALETTE, UNKNOWN
 
 
 def columns_that_matter(batch: ForecastWindow, reach: int) -> Tensor:
@@ -225,15 +91,6 @@ def turned(batch: ForecastWindow, quarters: int) -> ForecastWindow:
         dx, dy, dz = fields["displacement_m"].unbind(-1)
         fields["displacement_m"] = torch.stack([-dy, dx, dz], dim=-1)
     return ForecastWindow(**fields)
-
-
-def forecast(model: Forecaster, past: Tensor) -> Tensor:
-    """Labels [B, F, X, Y, Z]."""
-    model.eval()
-    with torch.inference_mode():
-        score, best = model(past)[0].max(dim=2)
-    still = background(past)[:, None].expand(best.shape)
-    return torch.where(score > 0, CLASSES.to(past.device, torch.uint8)[best], still)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The example forecaster: moving columns, finding motion, training from a data set, going on from a checkpoint."""
 
-import importlib.util
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -16,38 +16,44 @@ from dcgen.types import Clip, GridSpec, Semantics
 from tests.dcgen.dataset.driven import CAR, DT, WALKER, driven_clip, stamp, tracks
 
 GRID = GridSpec((24, 24, 5), (0.8, 0.8, 0.8), (-9.6, -9.6, -0.8))
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "train_forecaster.py"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("train_forecaster", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        yield importlib.import_module("train_forecaster")
 
 
-def test_columns_move_by_whole_and_by_half_voxels(example):
+@pytest.fixture(scope="module")
+def network(example):
+    return importlib.import_module("forecaster")
+
+
+def test_columns_move_by_whole_and_by_half_voxels(network):
     values = torch.zeros(2, 3, 4, 9, 11)  # B C Z X Y
     values[1, 2, 1:3, 4, 5] = 1
     way = torch.zeros(2, 2, 3, 2, 9, 11)
     way[1, 0, 2, :, 4, 5] = torch.tensor([2.0, -3.0])
     way[1, 1, 2, :, 4, 5] = torch.tensor([0.5, 20.0])
-    moved = example.splat(values, way)
+    moved = network.splat(values, way)
     assert moved.shape == (2, 2, 3, 4, 9, 11)
     assert (moved[1, 0, 2, 1:3, 6, 2] == 1).all() and moved.sum() == 2  # the second leaves the grid
     way[1, 1, 2, 1] = 0
-    assert example.splat(values, way)[1, 1, 2, 1, 4:6, 5].tolist() == [0.5, 0.5]
+    assert network.splat(values, way)[1, 1, 2, 1, 4:6, 5].tolist() == [0.5, 0.5]
 
 
-def test_matches_find_how_far_a_body_went(example):
-    before, last = torch.zeros(1, 3, 32, 40), torch.zeros(1, 3, 32, 40)
-    before[0, 1, 8:14, 20:24] = last[0, 1, 12:18, 14:18] = 1  # 4 along x, 6 back along y
-    before[0, 1, 24:28, 30:34] = last[0, 1, 24:28, 30:34] = 1
-    _, speed = example.matches(last, before)
-    assert torch.allclose(speed[0, :, 15, 16], torch.tensor([4.0, -6.0]), atol=0.3)
-    assert speed[0, :, 26, 32].abs().max() < 0.1
+def test_patches_tell_how_far_a_body_went(network):
+    users = torch.zeros(1, 3, 3, 32, 40)  # B P C X Y
+    for t in range(3):
+        users[0, t, 1, 8 + 4 * t : 14 + 4 * t, 26 - 6 * t : 30 - 6 * t] = 1  # 4 along x, 6 back along y a frame
+        users[0, t, 1, 24:28, 33:37] = 1
+        users[0, t, 0, 4, 3 + t] = 1
+    speed = network.speeds(users)
+    assert torch.allclose(speed[0, 1, :, 19, 16], torch.tensor([4.0, -6.0]), atol=0.2)
+    assert speed[0, 1, :, 26, 35].abs().max() < 0.1
+    assert torch.allclose(speed[0, 0, :, 4, 5], torch.tensor([0.0, 1.0]), atol=0.3)
 
 
 def drive(seed: int) -> Clip:
@@ -102,7 +108,7 @@ def test_figures_of_perfect_forecasts_are_one_and_copies_score_less(example):
     assert scores.figures()["moving"] < 0.9
 
 
-def test_what_stands_still_is_the_newest_that_was_seen(example):
+def test_what_stands_still_is_the_newest_that_was_seen(network):
     past = torch.tensor([Semantics.ROAD, Semantics.VEHICLE, 255], dtype=torch.uint8).view(1, 3, 1, 1, 1)
-    assert example.background(past).item() == Semantics.ROAD
-    assert example.background(past[:, 1:]).item() == Semantics.FREE
+    assert network.background(past).item() == Semantics.ROAD
+    assert network.background(past[:, 1:]).item() == Semantics.FREE
