@@ -25,9 +25,9 @@ from dcgen.train import TrainConfig, train
 from dcgen.types import NUM_CLASSES
 from dcgen.vae.loss import class_weights
 from dcgen.vae.model import Vae
-from scenarios.world.clips import sample_clip
+from scenarios.world.cut.clips import sample_clip
+from scenarios.world.cut.voxelize import cut_frame
 from scenarios.world.store import World, load_world
-from scenarios.world.voxelize import cut_frame
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ def bench_columns(folder: Path, device: str, seconds: float = 3.0, seed: int = 0
 def _column_rate(world: Any, columns: Any, grid: GridSpec, seconds: float, seed: int, batch: int) -> float:
     import numpy as np
 
-    from scenarios.world.clips import sample_clip
-    from scenarios.world.voxelize import boxes_of
+    from scenarios.world.cut.clips import sample_clip
+    from scenarios.world.cut.voxelize import boxes_of
 
     drawn = [sample_clip(world, seed + n, grid, FRAMES, DT_S).conditions for n in range(batch)]
     anchors = np.stack([each.world_se3_anchor for each in drawn])

@@ -13,8 +13,8 @@ from dcgen.dataset.spec import DatasetSpec
 from dcgen.dataset.store import WORLDS, ClipDataset, ClipReader, open_dataset
 from dcgen.errors import DatasetError
 from dcgen.types import Clip
-from scenarios.world.clips import make_clip
-from scenarios.world.recipe import ClipRecipe, Pick
+from scenarios.world.cut.clips import make_clip
+from scenarios.world.cut.recipe import ClipRecipe, Pick
 from scenarios.world.store import World, load_world
 
 HELD_BYTES = 900_000_000  # of worlds in memory; one is always held

@@ -24,12 +24,12 @@ from dcgen.dataset.store import WORLDS, DatasetWriter
 from dcgen.errors import DatasetError
 from scenarios.roads import read_map
 from scenarios.sources import library_maps
-from scenarios.world.clips import make_clip, picks
+from scenarios.world.cut.clips import make_clip, picks
+from scenarios.world.cut.recipe import ClipRecipe
 from scenarios.world.random_map import random_map
-from scenarios.world.recipe import ClipRecipe
 from scenarios.world.store import World, build_world, load_world
-from scenarios.world.style import TownStyle
-from scenarios.world.traffic_spec import TrafficSpec
+from scenarios.world.town.style import TownStyle
+from scenarios.world.traffic.spec import TrafficSpec
 
 Tell = Callable[[str], None]
 Progress = Callable[[int, int], None]

@@ -18,10 +18,10 @@ from dcgen.types import UNKNOWN, AgentTracks, Clip, Conditions, Labels
 from scenarios.compile import OVERLAP
 from scenarios.lead import chunk_starts
 from scenarios.roads import cache_folder, read_map
-from scenarios.world.candidates import find_candidates
-from scenarios.world.clips import agents_near, cut_world, ego_poses, sample_clip
+from scenarios.world.cut.candidates import find_candidates
+from scenarios.world.cut.clips import agents_near, cut_world, ego_poses, sample_clip
+from scenarios.world.cut.voxelize import cut_frame
 from scenarios.world.store import World, build_world, load_world
-from scenarios.world.voxelize import cut_frame
 
 if TYPE_CHECKING:
     from dcgen.checkpoint import Model

@@ -15,7 +15,7 @@ from dcgen.config import PRESETS, ModelConfig
 from dcgen.dataset.source import ClipRows, ClipSource
 from dcgen.errors import DcgenError
 from dcgen.types import Clip
-from scenarios.world.clips import sample_clip
+from scenarios.world.cut.clips import sample_clip
 from scenarios.world.store import World, load_world
 
 Tell = Callable[[str], None]

@@ -16,7 +16,7 @@ PROJECT = ("dcgen", "scenarios", "bridges", "cli")
 SOURCES = sorted(path for top in PROJECT for path in [*ROOT.glob(f"{top}/**/*.py"), *ROOT.glob(f"{top}.py")])
 FILE_LINES, FUNCTION_LINES = 320, 45
 # What numba compiles: one loop, its state in local variables.
-LOOP_NESTS = {f"scenarios.world.{name}" for name in ("kernels", "lidar_kernels", "sight_kernels")}
+LOOP_NESTS = {f"scenarios.world.{name}" for name in ("cut.kernels", "sensor.kernels", "sensor.sight_kernels")}
 MODEL_SIDE = {"torch", "numpy", "einops", "safetensors", "h5py", "jaxtyping", "numba"}
 
 

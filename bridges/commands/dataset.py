@@ -60,10 +60,10 @@ def build(
 ) -> None:
     """Build worlds on maps and index clips of them; run it again to go on where it stopped."""
     from bridges.dataset_build import BuildOrder, build_dataset
-    from scenarios.world.candidates import EgoMix
-    from scenarios.world.recipe import ClipRecipe
-    from scenarios.world.style import style_named
-    from scenarios.world.traffic_spec import TrafficSpec
+    from scenarios.world.cut.candidates import EgoMix
+    from scenarios.world.cut.recipe import ClipRecipe
+    from scenarios.world.town.style import style_named
+    from scenarios.world.traffic.spec import TrafficSpec
 
     shares = {"turning": turning, "junction": junction, "busy": busy, "standing": standing}
     mix = settings("--" + "/--".join(shares), [f"{k}={v}" for k, v in shares.items() if v is not None], EgoMix())

@@ -36,8 +36,8 @@ def build(
 ) -> None:
     """Build a town on a map, fill it with traffic and keep it in a folder."""
     from scenarios.world.store import build_world
-    from scenarios.world.style import style_named
-    from scenarios.world.traffic_spec import TrafficSpec
+    from scenarios.world.town.style import style_named
+    from scenarios.world.traffic.spec import TrafficSpec
 
     folder = output or Path("out/worlds") / f"{map.stem}-{seed}"
     looks = settings("--town", town or (), style_named(style))

@@ -18,10 +18,10 @@ from typing import Any
 
 from dcgen.errors import WorldError
 from dcgen.types import AgentTracks, Doubles, GridSpec, carlasc_grid, nano_grid, wide_grid
-from scenarios.world.clips import sample_clip
+from scenarios.world.cut.clips import sample_clip
+from scenarios.world.cut.voxelize import cut_clip, cut_frame
 from scenarios.world.quality import check_world
 from scenarios.world.store import World, load_world
-from scenarios.world.voxelize import cut_clip, cut_frame
 
 FRAMES, DT_S = 16, 0.2
 CLIPS = 24  # drawn from a world, cut over and over

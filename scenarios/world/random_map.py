@@ -20,7 +20,7 @@ from scenarios.reading import scratch_folder
 from scenarios.roadmap import RoadMap
 from scenarios.roads import read_map
 from scenarios.world.street_plan import Network, characterise, write_plain
-from scenarios.world.sumo_net import sumo_binary
+from scenarios.world.traffic.sumo_net import sumo_binary
 
 KINDS = ("grid", "spider", "random")
 ANY = "any"

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgen.types import CLASS_NAMES, MOVABLE, PALETTE, SURFACES, Doubles, GridSpec, Semantics
-from scenarios.world.clips import sample_clip
-from scenarios.world.preview import town_picture
+from scenarios.world.cut.clips import sample_clip
 from scenarios.world.store import World
 from scenarios.world.street_view import street_view
-from scenarios.world.tile import TownTile
+from scenarios.world.town.picture import town_picture
+from scenarios.world.town.tile import TownTile
 
 Pixels = NDArray[np.uint8]
 WIDTH = 1500

@@ -17,13 +17,14 @@ from scenarios.layout import MARGIN_M, RoadRaster, rasterise
 from scenarios.road_cache import load_map, save_map
 from scenarios.roadmap import RoadMap
 from scenarios.roads import read_map
-from scenarios.world.clearance import clear_of_traffic, clear_paths
-from scenarios.world.parked import park_cars
-from scenarios.world.style import TownStyle
-from scenarios.world.tile import TownTile, load_arrays, load_tile, save_arrays, save_tile
-from scenarios.world.town import build_town
-from scenarios.world.traffic import TrafficLog, load_traffic, save_traffic, simulate
-from scenarios.world.traffic_spec import TrafficSpec
+from scenarios.world.town.parked import park_cars
+from scenarios.world.town.style import TownStyle
+from scenarios.world.town.tile import TownTile, load_arrays, load_tile, save_arrays, save_tile
+from scenarios.world.town.town import build_town
+from scenarios.world.traffic.clearance import clear_of_traffic, clear_paths
+from scenarios.world.traffic.log import TrafficLog, load_traffic, save_traffic
+from scenarios.world.traffic.simulate import simulate
+from scenarios.world.traffic.spec import TrafficSpec
 
 TRAFFIC_S = 300.0
 MOST_M2 = 4e6  # 100 million cells, 2 GB

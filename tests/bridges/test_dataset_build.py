@@ -23,11 +23,11 @@ from dcgen.dataset.shard import all_fields
 from dcgen.dataset.store import WORLDS
 from dcgen.errors import DatasetError, DcgenError
 from dcgen.types import UNKNOWN, GridSpec
-from scenarios.world.candidates import EgoMix
-from scenarios.world.clips import make_clip, picks
-from scenarios.world.recipe import ClipRecipe, Pick
+from scenarios.world.cut.candidates import EgoMix
+from scenarios.world.cut.clips import make_clip, picks
+from scenarios.world.cut.recipe import ClipRecipe, Pick
 from scenarios.world.store import load_world
-from scenarios.world.traffic_spec import TrafficSpec
+from scenarios.world.traffic.spec import TrafficSpec
 from tests.bridges.test_workers import ray_head
 from tests.conftest import ROOT, Run, refused
 from tests.test_bad_output import full_disk

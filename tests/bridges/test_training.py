@@ -12,7 +12,7 @@ from dcgen.dataset.source import FIELDS
 from dcgen.errors import DcgenError
 from dcgen.types import Clip, GridSpec
 from scenarios.layout import rasterise
-from scenarios.world.clips import sample_clip
+from scenarios.world.cut.clips import sample_clip
 from scenarios.world.store import World, assemble_world
 from tests.dcgen.small import CONFIG, dataset_of
 from tests.scenarios.world.conftest import street_map, street_traffic

@@ -9,8 +9,8 @@ import torch
 from dcgen import column_law
 from dcgen.columns import Columns
 from dcgen.types import AgentTracks, Doubles, GridSpec, Semantics, carlasc_grid, nano_grid, pose_matrix
-from scenarios.world import voxelize
-from scenarios.world.tile import TownTile
+from scenarios.world.cut import voxelize
+from scenarios.world.town.tile import TownTile
 
 MAPS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "maps"
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -116,7 +116,7 @@ def test_a_real_overpass(device: str) -> None:
     from scenarios import paint
     from scenarios.layout import rasterise
     from scenarios.roads import read_map
-    from scenarios.world.town import build_town
+    from scenarios.world.town.town import build_town
 
     road_map = read_map(path)
     x, y, z = paint.crossing_points(paint.lane_quads(road_map))[0]

@@ -16,7 +16,7 @@ from dcgen.types import (
     Semantics,
     pose_matrix,
 )
-from scenarios.world.voxelize import Cut, StaticCut, stamp_agents
+from scenarios.world.cut.voxelize import Cut, StaticCut, stamp_agents
 
 GRID = GridSpec((48, 40, 6), (0.4, 0.5, 0.6), (-9.0, -11.0, -0.6))
 DT = 0.2

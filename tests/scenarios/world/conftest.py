@@ -9,7 +9,7 @@ from dcgen.types import Semantics
 from scenarios.layout import rasterise
 from scenarios.roadmap import Lane, RoadMap, Signal
 from scenarios.world.store import World, assemble_world
-from scenarios.world.traffic import TrafficLog
+from scenarios.world.traffic.log import TrafficLog
 
 MAPS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "maps"
 FRAMES = 240

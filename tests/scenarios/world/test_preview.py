@@ -6,8 +6,9 @@ from PIL import Image
 
 from dcgen.errors import WorldError
 from dcgen.types import Semantics
-from scenarios.world.preview import oblique_view, preview_world, save_picture, top_view, town_picture
+from scenarios.world.preview import oblique_view, preview_world, save_picture, top_view
 from scenarios.world.store import World
+from scenarios.world.town.picture import town_picture
 
 
 def test_north_is_up_and_east_is_right() -> None:

@@ -8,7 +8,7 @@ from dcgen.types import Semantics
 from scenarios.layout import ROAD, rasterise
 from scenarios.world.random_map import KINDS, random_map
 from scenarios.world.street_plan import Network, Street, characterise
-from scenarios.world.town import build_town
+from scenarios.world.town.town import build_town
 
 sumo = pytest.mark.skipif(not pytest.importorskip("sumo", reason="needs SUMO"), reason="needs SUMO")
 

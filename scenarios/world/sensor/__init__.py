@@ -1,0 +1,1 @@
+"""What a sensor would see of a world: LiDAR points, observed voxels, hollow labels."""
