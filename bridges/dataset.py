@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
+from bridges.dataset_worlds import check_world_files
 from dcgen.dataset.packing import Packed, pack_clip
 from dcgen.dataset.parts import Row
 from dcgen.dataset.spec import DatasetSpec
@@ -42,15 +44,20 @@ class WorldReader:
         cut = self.rows[index].cut
         try:
             name, pick = str(cut["world"]), Pick(int(cut["ego"]), int(cut["start"]), int(cut["seed"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DatasetError(f"{self.folder}: clip {index} names no place in a world; build it again") from error
         recipe = self.recipe if sensed else replace(self.recipe, lidar="")
-        return make_clip(self._world(name), pick, recipe, layouts)
+        world = self._world(name)
+        try:
+            return make_clip(world, pick, recipe, layouts)
+        except (ValueError, IndexError, OverflowError) as error:
+            raise DatasetError(f"{self.folder}: clip {index} lies outside its world; build it again") from error
 
     def _world(self, name: str) -> World:
         if name not in self._held:
             if Path(name).name != name:
                 raise DatasetError(f"{self.folder}: {name!r} is no name of a world; build the data set again")
+            check_once(self.folder / WORLDS / name)
             world = load_world(self.folder / WORLDS / name)
             while self._held and sum(map(world_bytes, self._held.values())) + world_bytes(world) > HELD_BYTES:
                 self._held.popitem(last=False)
@@ -60,6 +67,12 @@ class WorldReader:
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_held": OrderedDict()}  # a worker loads its own
+
+
+@lru_cache(maxsize=4096)
+def check_once(folder: Path) -> None:
+    """Compare a world's files with its record, once a process. Raises DatasetError."""
+    check_world_files(folder)
 
 
 def world_bytes(world: World) -> int:
@@ -94,6 +107,8 @@ def preview_dataset(folder: Path, output: Path, clips: int, seed: int) -> Path:
 
     from scenarios.world.preview import contact_sheet, save_picture
 
+    if output.suffix.lower() != ".png":
+        raise DatasetError(f"{output}: a preview is a .png; give the output such a name")
     dataset = dcgen_dataset(folder)
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:clips]
     save_picture(contact_sheet([dataset[int(n)] for n in np.sort(chosen)]), output)

@@ -12,29 +12,22 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from bridges.dataset import check_once
+from bridges.dataset_worlds import WorldJob, build_job, plan_worlds, world_stands
 from bridges.workers import choose_workers
-from dcgen.dataset.files import appearing, cannot_write, file_sha256, read_json, write_json
 from dcgen.dataset.parts import finished_parts, write_part
 from dcgen.dataset.spec import PART_CLIPS, DatasetSpec
 from dcgen.dataset.store import WORLDS, DatasetWriter
 from dcgen.errors import DatasetError
-from scenarios.roads import read_map
-from scenarios.sources import library_maps
 from scenarios.world.cut.clips import make_clip, picks
 from scenarios.world.cut.recipe import ClipRecipe
-from scenarios.world.random_map import random_map
-from scenarios.world.store import World, build_world, load_world
+from scenarios.world.store import World, load_world
 from scenarios.world.town.style import TownStyle
 from scenarios.world.traffic.spec import TrafficSpec
 
 Tell = Callable[[str], None]
 Progress = Callable[[int, int], None]
-RANDOM = "random"
-_WORLD_FORMAT, _WORLD_VERSION = "dcgen-dataset-world", 1
 
 
 @dataclass(frozen=True)
@@ -60,26 +53,11 @@ class BuildOrder:
     ray_address: str | None = None
 
 
-@dataclass(frozen=True)
-class WorldJob:
-    """One world to build: everything that decides its content."""
-
-    name: str
-    map: str  # a file, or random:SEED
-    map_sha256: str
-    seed: int
-    seconds: float
-    style: dict[str, Any]
-    traffic: dict[str, Any]
-
-
 def build_dataset(order: BuildOrder, tell: Tell, progress: Progress) -> Path:
     """Build, or go on building. Raises DcgenError with one line; what was finished stays whole."""
     if order.points and not (order.recipe.lidar and order.shards):
         raise DatasetError("--points: points need a sensor and shards to be kept in; add --lidar roof --shards")
-    jobs = plan_worlds(order)
-    for path in dict.fromkeys(job.map for job in jobs if not job.map.startswith(f"{RANDOM}:")):
-        read_map(Path(path))  # before anything is written
+    jobs = plan_worlds(order.maps, order.worlds_per_map, order.seed, order.seconds, order.style, order.traffic)
     spec = dataset_spec(order, jobs)
     workers = choose_workers(order.workers, order.ray_address)
     with DatasetWriter(order.out, spec, commit_of(), tell) as writer:
@@ -87,10 +65,11 @@ def build_dataset(order: BuildOrder, tell: Tell, progress: Progress) -> Path:
         done = len(writer.finished)
         if done:
             tell(f"{order.out}: {done} of {spec.parts} parts stand; going on")
-        needed = sorted({part % len(jobs) for part in missing})
+        used = sorted({part % len(jobs) for part in (missing if order.shards else range(spec.parts))})
+        needed = [k for k in used if not world_stands(order.out / WORLDS / jobs[k].name, jobs[k])]
         out, steps, total = str(order.out.absolute()), 0, len(needed) + len(missing)
         progress(0, max(total, 1))
-        for _ in workers.run(_world_task, [(out, jobs[k]) for k in needed]):
+        for _ in workers.run(build_job, [(out, jobs[k]) for k in needed]):
             steps += 1
             progress(steps, total)
         missing.sort(key=lambda part: (part % len(jobs), part))  # a worker keeps its world
@@ -103,48 +82,14 @@ def build_dataset(order: BuildOrder, tell: Tell, progress: Progress) -> Path:
     return order.out
 
 
-def plan_worlds(order: BuildOrder) -> list[WorldJob]:
-    """Every world of the order, in order. Raises DcgenError where a map is missing."""
-    words = [word for name in order.maps for word in ([name] if Path(name).exists() else name.split(","))]
-    maps = [each for word in words if word for each in _maps_of(word, order.seed)]
-    if not maps:
-        raise DatasetError("--maps names no map; give .xodr files, library maps, or random:8")
-    jobs = []
-    for k in range(len(maps) * order.worlds_per_map):
-        name, path, digest = maps[k % len(maps)]
-        seed = int(np.random.default_rng([order.seed, k]).integers(2**31))
-        world = f"{k:04d}-{name}"
-        jobs.append(WorldJob(world, path, digest, seed, order.seconds, order.style.to_dict(), order.traffic.to_dict()))
-    return jobs
-
-
-def _maps_of(name: str, seed: int) -> list[tuple[str, str, str]]:
-    """(short name, file or random:SEED, digest) of what one --maps word means."""
-    kind, _, count = name.partition(":")
-    if kind == RANDOM:
-        if not count.isdigit() or not 1 <= int(count) <= 10_000:
-            raise DatasetError(f"--maps {name}: random needs a number of networks; write random:8")
-        seeds = np.random.default_rng([seed, 1]).integers(2**31, size=int(count))
-        return [(f"random-{n}", f"{RANDOM}:{s}", f"{RANDOM}:{s}") for n, s in enumerate(seeds.tolist())]
-    path = library_maps().get(name, Path(name))
-    if path.is_dir() and (inside := sorted(path.glob("*.xodr"))):
-        return [each for one in inside for each in _maps_of(str(one), seed)]
-    try:
-        digest = file_sha256(path)
-    except OSError as error:
-        kind = "is a folder without maps" if path.is_dir() else "is a pipe or a device" if path.exists() else ""
-        reason = kind or (error.strerror or str(error)).lower()
-        raise DatasetError(f"--maps {name}: {reason}; give an .xodr file, a library map, or random:8") from error
-    return [(path.stem, str(path.absolute()), digest)]
-
-
 def dataset_spec(order: BuildOrder, jobs: Sequence[WorldJob]) -> DatasetSpec:
     """The spec of the order's data set. Where a map lies on this machine is no part of it, what it holds is."""
     recipe = order.recipe
     origin = {
         "kind": "worlds",
         "recipe": recipe.to_dict(),
-        "maps": sorted({f"{job.name.partition('-')[2]} {job.map_sha256}" for job in jobs}),
+        "maps": list(dict.fromkeys(f"{job.name.partition('-')[2]} {job.map_sha256}" for job in jobs)),
+        "worlds": [job.name for job in jobs],
         "worlds_per_map": order.worlds_per_map,
         "seconds": order.seconds,
         "style": order.style.to_dict(),
@@ -178,68 +123,9 @@ def commit_of() -> str:
     return done.stdout.strip() if done.returncode == 0 and (root / ".git").exists() else ""
 
 
-def _world_task(out: str, job: WorldJob) -> str:
-    """Build a world of the data set, unless it stands. Its record, with the checksums of its files, comes last."""
-    folder = Path(out) / WORLDS / job.name
-    if not world_stands(folder):
-        source = Path(job.map)
-        if job.map.startswith(f"{RANDOM}:"):
-            source = _kept_map(folder, job.name.partition("-")[2], int(job.map.partition(":")[2]))
-        elif file_sha256(source) != job.map_sha256:
-            raise DatasetError(
-                f"{source}: has changed since the build began; put it back, or build into another folder"
-            )
-        build_world(
-            source, folder, job.seed, job.seconds, TownStyle.from_dict(job.style), TrafficSpec.from_dict(job.traffic)
-        )
-        files = {path.name: file_sha256(path) for path in sorted(folder.glob("*.npz"))}
-        record = {"format": _WORLD_FORMAT, "version": _WORLD_VERSION, "map": source.stem, "files": files}
-        write_json(_record(folder), {**record, "map_sha256": job.map_sha256, "seed": job.seed})
-    return job.name
-
-
-def _record(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".json")
-
-
-def _kept_map(folder: Path, name: str, seed: int) -> Path:
-    """The OpenDRIVE file of a random network, kept beside its world."""
-    path = folder.with_name(f"{folder.name}.xodr")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with appearing(path) as partial:
-            random_map(partial, seed)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    return path
-
-
-def world_stands(folder: Path) -> bool:
-    """Whether a world of a data set is finished, its files as its record says."""
-    try:
-        check_world_files(folder)
-    except DatasetError:
-        return False
-    return True
-
-
-def check_world_files(folder: Path) -> None:
-    """Raises DatasetError naming what does not fit a world's record."""
-    files = read_json(_record(folder), _WORLD_FORMAT, _WORLD_VERSION).get("files")
-    if not isinstance(files, dict) or not files:
-        raise DatasetError(f"{_record(folder)}: names no files; delete it and run the build again")
-    for name, digest in files.items():
-        path = folder / Path(name).name
-        try:
-            fits = file_sha256(path) == digest
-        except OSError as error:
-            raise DatasetError(f"{path}: {(error.strerror or str(error)).lower()}; run the build again") from error
-        if not fits:
-            raise DatasetError(f"{path}: its checksum does not fit its record; run the build again")
-
-
 @lru_cache(maxsize=1)
 def _world(folder: str) -> World:
+    check_once(Path(folder))
     return load_world(Path(folder))
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from bridges.dataset_build import commit_of
 from bridges.datasets import PublicSet, ReadOptions, open_set
 from dcgen.dataset.spec import DatasetSpec
 from dcgen.dataset.store import DatasetWriter
+from dcgen.types import Doubles
 
 PART_CLIPS = 16
 
@@ -40,12 +44,17 @@ def import_set(order: ImportOrder, tell: Callable[[str], None], progress: Callab
     return order.out
 
 
+def _digest(poses: Doubles) -> str:
+    return hashlib.sha256(np.ascontiguousarray(poses).tobytes()).hexdigest()
+
+
 def _spec(order: ImportOrder, clips: PublicSet) -> DatasetSpec:
     first = clips[0]
     conditions = first.conditions
     origin = {
         "kind": "public", "format": order.format, "options": asdict(order.options), "stride": order.stride,
         "every": order.every, "sequences": [recording.name for recording in clips.recordings],
+        "poses_sha256": [_digest(recording.world_se3_ego) for recording in clips.recordings],
     }  # fmt: skip
     return DatasetSpec(
         conditions.grid,

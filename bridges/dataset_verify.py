@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridges.dataset import dcgen_dataset
-from bridges.dataset_build import check_world_files
+from bridges.dataset_worlds import check_world_files
 from dcgen.dataset.packing import clip_sha256
 from dcgen.dataset.parts import check_shard, index_path, read_part
 from dcgen.dataset.shard import all_fields
@@ -61,8 +61,9 @@ def _bad_files(folder: Path, spec: DatasetSpec) -> list[str]:
             continue
         try:
             part = read_part(folder, spec, number)
-            worlds |= {str(row.cut.get("world", "")) for row in part.rows}
-            if not spec.cut:
+            if spec.cut:
+                worlds |= {str(row.cut.get("world", "")) for row in part.rows}
+            else:
                 check_shard(folder, part)
         except DatasetError as error:
             faults.append(str(error))

@@ -52,7 +52,7 @@ class LocalProcesses:
                 raise DatasetError(
                     f"a worker was killed, perhaps for want of memory; take fewer --workers and {AGAIN}"
                 ) from error
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):
                 for process in (pool._processes or {}).values():
                     process.terminate()
                 raise
@@ -118,6 +118,7 @@ def _drive_ray(address: str, task: Task, jobs: list[tuple[Any, ...]], results: A
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "30")
     try:
         import ray

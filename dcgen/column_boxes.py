@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from dcgen.column_law import BOX_STEP_M, FREE_WEIGHT, WEIGHTS, covered, divided,
 from dcgen.types import GridSpec, Semantics
 
 
+@runtime_checkable
 class Boxes(Protocol):
     """Boxes of road users in the frame of one grid, in stamping order."""
 

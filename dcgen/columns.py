@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ CHUNK_BYTES = 1 << 28
 _FAR_MM = 400_000_000  # four times that is an int32 still
 
 
+@runtime_checkable
 class Tile(Protocol):
     """A town as plain arrays: surfaces [L, X, Y], spans [S, X, Y], heights in cm above z0_m."""
 

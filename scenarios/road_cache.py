@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -47,15 +47,15 @@ def save_map(road_map: RoadMap, path: Path) -> None:
     arrays["crosswalk_sizes"] = np.array([len(c.polygon_m) for c in road_map.crosswalks], dtype=np.int64)
     arrays["crosswalk_m"] = np.concatenate([np.zeros((0, 3)), *(c.polygon_m for c in road_map.crosswalks)])
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +24,21 @@ from bridges.commands.options import (
     settings,
     tell,
 )
+from dcgen.errors import DcgenError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Labelled clips, to train and forecast from.")
 Grid = Annotated[str, typer.Option(help="carlasc, wide, nano, or sizes as 96x80x16@0.4,0.3@-1.5.")]
 Frames = Annotated[int, typer.Option(min=1, max=10_000, help="Frames a clip.")]
 Dt = Annotated[float, typer.Option("--dt", min=0.02, max=60, callback=finite, help="Seconds a frame.")]
+
+
+class Lidar(str, Enum):
+    """What stands on the ego: one LiDAR on the roof, or CarlaSC's twenty."""
+
+    roof = "roof"
+    carlasc = "carlasc"
+
+
 Share = Annotated[float | None, typer.Option(min=0, max=1, callback=finite, help="A share of the clips.")]
 
 
@@ -43,7 +54,7 @@ def build(
     dt_s: Dt = 0.2,
     ego_centred: Annotated[bool, typer.Option("--ego-centred", help="Each frame in its own ego's grid.")] = False,
     hollow: Annotated[bool, typer.Option("--hollow", help="Surfaces alone, as a LiDAR sees solids.")] = False,
-    lidar: Annotated[str, typer.Option(help="roof or carlasc: cast rays for what is observed.")] = "",
+    lidar: Annotated[Lidar | None, typer.Option(help="Cast rays for what is observed.")] = None,
     points: Annotated[bool, typer.Option("--points", help="Keep the LiDAR's points.")] = False,
     shards: Annotated[bool, typer.Option("--shards", help="Keep the clips as HDF5, besides the worlds.")] = False,
     worlds: Annotated[int, typer.Option(min=1, max=100_000, help="Worlds a map: towns and traffic by seed.")] = 1,
@@ -65,13 +76,15 @@ def build(
     from scenarios.world.town.style import style_named
     from scenarios.world.traffic.spec import TrafficSpec
 
+    if seconds < (frames - 1) * dt_s + 1:
+        raise DcgenError(f"--seconds {seconds:g}: too short for {frames} frames {dt_s:g} s apart; give more seconds")
     shares = {"turning": turning, "junction": junction, "busy": busy, "standing": standing}
     mix = settings("--" + "/--".join(shares), [f"{k}={v}" for k, v in shares.items() if v is not None], EgoMix())
     order = BuildOrder(
         (*maps, *(more_maps or ())),
         output,
         clips,
-        ClipRecipe(grid_of(grid), frames, dt_s, ego_centred, hollow, lidar, mix),
+        ClipRecipe(grid_of(grid), frames, dt_s, ego_centred, hollow, lidar.value if lidar else "", mix),
         seed,
         shards,
         points,

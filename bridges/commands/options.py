@@ -43,19 +43,24 @@ OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="The data set
 
 def tell(line: str) -> None:
     """What is being done goes to stderr; results alone go to stdout."""
-    print(line, file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
 
 
 def step(line: str) -> None:
     """Steps are told to who waits at a terminal; in a pipe a fault is the one line there is."""
-    if sys.stderr.isatty():
+    if _at_terminal():
         tell(line)
+
+
+def _at_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal; nothing in a pipe."""
-    if not sys.stderr.isatty():
+    if not _at_terminal():
         yield lambda done, total: None
         return
     from rich.console import Console
@@ -78,12 +83,14 @@ def grid_of(text: str) -> GridSpec:
     fault = f"--grid {text}: give {', '.join(GRIDS)}, or sizes as 96x80x16@0.4 or 96x80x16@0.4,0.3@-1.5"
     if not found:
         raise DcgenError(fault)
-    x, y, z = (int(n) for n in found.group(1, 2, 3))
     try:
+        x, y, z = (int(n) for n in found.group(1, 2, 3))
         edge = float(found[4])
         height, floor = float(found[5] or edge), float(found[6] or -1.0)
         if x * y * z > MOST_VOXELS:
             raise ValueError(f"more than {MOST_VOXELS} voxels")
+        if not (0.05 <= edge <= 20 and 0.05 <= height <= 20 and abs(floor) <= 1000 and max(x, y) * edge <= 1000):
+            raise ValueError("voxels of 0.05 to 20 m, a floor within 1 km, and at most 1 km across")
         return GridSpec((x, y, z), (edge, edge, height), (-x * edge / 2, -y * edge / 2, floor))
     except ValueError as error:
         raise DcgenError(f"{fault} ({error})") from None

@@ -170,11 +170,14 @@ def square(rows: NDArray) -> Doubles:
     return out
 
 
+MOST_COORDINATE_M = 2e7  # half the way round the earth
+
+
 def check_poses(path: Path, poses: NDArray) -> Doubles:
     """The same poses [N, 4, 4], of which each turns and shifts and does nothing else."""
     out = np.asarray(poses, np.float64)
     turn = out[:, :3, :3]
-    whole = np.isfinite(out).all(axis=(1, 2)) & (np.abs(out[:, 3] - (0, 0, 0, 1)) < 1e-6).all(axis=1)
+    whole = (np.abs(out) < MOST_COORDINATE_M).all(axis=(1, 2)) & (np.abs(out[:, 3] - (0, 0, 0, 1)) < 1e-6).all(axis=1)
     rigid = (np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)) < 1e-3).all(axis=(1, 2)) & (np.linalg.det(turn) > 0)
     if not (whole & rigid).all():
         raise DatasetError(f"{path}: pose {int(np.argmin(whole & rigid))} is no rotation and shift; {_AGAIN}")
@@ -183,9 +186,12 @@ def check_poses(path: Path, poses: NDArray) -> Doubles:
 
 def check_growing(path: Path, times: Sequence[float] | NDArray) -> None:
     """Raises DatasetError where the frames of a file do not follow each other in time."""
-    steps = np.diff(np.asarray(times, np.float64))
-    if (steps <= 0).any():
-        at = int(np.argmax(steps <= 0)) + 1
+    try:
+        late = np.diff(np.asarray(times, np.float64)) > 0
+    except OverflowError:
+        late = np.zeros(1, np.bool_)
+    if not late.all():
+        at = int(np.argmin(late)) + 1
         raise DatasetError(f"{path}: frame {at} is not later than the one before; put the frames in order of time")
 
 

@@ -81,7 +81,9 @@ class UniOccScene:
                 local = np.asarray(each["agent_to_ego"], np.float64).reshape(4, 4)
                 length, width, height = (float(m) for m in each["size"])
                 kind, token = int(each["category_id"]), str(each["token"])
-            except (KeyError, TypeError, ValueError, IndexError):
+                if not isinstance(each["token"], (str, int)):
+                    raise TypeError
+            except (KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
                 raise DatasetError(
                     f"{path}: annotations: needs token, agent_to_ego, agent_to_world, size and category_id of each; "
                     "copy the file again"
@@ -105,7 +107,7 @@ def open_uniocc(folder: Path, options: ReadOptions) -> list[UniOccScene]:
     whole = folder.resolve().name
     rate = _RATE.search(whole)
     dt_s = options.dt_s or (1.0 / float(rate[1]) if rate and float(rate[1]) > 0 else None)
-    if dt_s is None:
+    if dt_s is None or not 1e-3 <= dt_s <= 60:
         raise DatasetError(
             f"{folder}: its name tells no rate such as -2Hz-; keep the name its authors gave, or give --dt"
         )

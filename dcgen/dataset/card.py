@@ -48,7 +48,7 @@ def card(dataset: ClipDataset) -> dict[str, Any]:
         "agents_per_clip": round(float(np.mean([row.agents for row in rows])), 2),
         "moving_agents_per_clip": round(float(np.mean([row.moving_agents for row in rows])), 2),
         "origin": {key: value for key, value in origin.items() if key not in ("recipe", "world_seeds")},
-        "maps": [str(name).partition(" ")[0] for name in origin.get("maps", [])],
+        "maps": [str(name).rpartition(" ")[0] for name in origin.get("maps", [])],
         "worlds": len(origin.get("world_seeds", [])) or None,
         "seed": spec.seed,
         "world_seeds": origin.get("world_seeds", []),

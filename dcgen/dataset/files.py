@@ -55,10 +55,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left."""
-    for path in folder.rglob(".*.part"):
-        with suppress(OSError):
-            path.unlink()
+    """Remove what killed writers of a data set left, and nothing of anybody else."""
+    for place in (".", "parts", "worlds", "worlds/*"):
+        for path in folder.glob(f"{place}/.*.part"):
+            with suppress(OSError):
+                path.unlink()
 
 
 @contextmanager
@@ -66,7 +67,10 @@ def only_writer(folder: Path) -> Iterator[None]:
     """Holds the folder's lock, which the operating system releases when the process ends, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a")
+        place = folder / LOCK
+        if place.exists() and not place.is_file():
+            raise DatasetError(f"{place}: is no file; remove it, or choose another folder")
+        file = place.open("a")
     except OSError as error:
         raise cannot_write(folder, error) from error
     with file:
@@ -126,7 +130,11 @@ def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
     if not isinstance(values, dict) or values.get("format") != kind or values.get("version") != version:
         raise DatasetError(f"{path}: is no {kind} file of version {version}; build the data set again")
     said = values.pop("sha256", None)
-    if said != hashlib.sha256(canonical(values).encode()).hexdigest():
+    try:
+        fits = said == hashlib.sha256(canonical(values).encode()).hexdigest()
+    except (ValueError, RecursionError):  # NaN, or half a character
+        fits = False
+    if not fits:
         raise DatasetError(f"{path}: its checksum does not fit its content; delete it and run the build again")
     return values
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 from dcgen.dataset.motion import instances_of, owners, rigid_flow
 from dcgen.dataset.packing import AGENT_FIELDS, LAYOUT_SCALE, Packed, unpack_bits
 from dcgen.dataset.store import ClipDataset
-from dcgen.errors import DatasetError
+from dcgen.errors import DatasetError, DcgenError
 from dcgen.types import UNKNOWN, AgentTracks, Doubles
 
 # What may be asked for -> what has to be read for it beside labels and poses.
@@ -218,9 +218,12 @@ def measure_loading(
         windows, batch, sampler=sampler, num_workers=workers, collate_fn=collate, prefetch_factor=4 if workers else None
     )
     begin = perf_counter()
-    batches = iter(loader)
-    next(batches)
-    first, count = perf_counter(), 0
-    while (now := perf_counter()) < first + seconds:
-        count += len(next(batches).clip)
+    try:
+        batches = iter(loader)
+        next(batches)
+        first, count = perf_counter(), 0
+        while (now := perf_counter()) < first + seconds:
+            count += len(next(batches).clip)
+    except DcgenError as error:  # torch puts a worker's traceback before what it says
+        raise DatasetError(str(error).strip().splitlines()[-1].partition("Error: ")[2] or str(error)) from None
     return Loading(count * frames / (now - first), count / (now - first), now - first, workers, first - begin)

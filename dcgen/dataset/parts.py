@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -45,10 +46,15 @@ class Row:
     def __post_init__(self) -> None:
         if not _HEX.fullmatch(self.sha256) or len(self.label_counts) != NUM_CLASSES + 1:
             raise ValueError("a row needs a sha256 and a count for every class")
+        whole = (*self.label_counts, self.moving_voxels, self.agents, self.moving_agents, self.observed_voxels or 0)
+        if not all(isinstance(n, int) and 0 <= n < 2**53 for n in whole) or not isinstance(self.cut, dict):
+            raise ValueError("a row needs whole numbers of voxels and agents, and a place to cut from")
+        if not isinstance(self.source, str) or not all(map(math.isfinite, (self.speed_mps, self.turn_rad))):
+            raise ValueError("a row needs a source, a speed and a turn")
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Row:
-        return Row(**{**values, "label_counts": tuple(int(n) for n in values["label_counts"])})
+        return Row(**{**values, "label_counts": tuple(values["label_counts"])})
 
 
 def describe(clip: Clip, packed: Packed, cut: dict[str, Any] | None = None) -> Row:

@@ -14,6 +14,7 @@ from dcgen.types import GridSpec
 FORMAT, VERSION = "dcgen-dataset", 1
 NAME = "dataset.json"
 PART_CLIPS = 64
+MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ class DatasetSpec:
 
     def __post_init__(self) -> None:
         for name, least in (("frames", 1), ("clips", 1), ("seed", 0), ("part_clips", 1)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"dataset.{name} must be at least {least}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or not least <= value <= MOST:
+                raise ValueError(f"dataset.{name} must be a whole number from {least} to {MOST}, got {value}")
+        if not all(isinstance(size, int) for size in self.grid.shape) or not isinstance(self.origin, dict):
+            raise ValueError("dataset.grid.shape needs whole numbers, and dataset.origin names")
         if not 0 < self.dt_s < float("inf"):
             raise ValueError(f"dataset.dt_s needs a positive time, got {self.dt_s}")
 

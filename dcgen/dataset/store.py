@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 
@@ -58,7 +58,8 @@ class DatasetWriter:
         if began_here:
             self._held.push(self._leave_nothing)
         try:
-            if (self.folder / NAME).exists():
+            begun = any((self.folder / PARTS).glob("part-*.json"))  # an order that came to nothing may be mended
+            if begun and (self.folder / NAME).exists():
                 self._compare(load_spec(self.folder)[0])
             else:
                 save_spec(self.folder, self.spec, self._made_by)
@@ -176,9 +177,18 @@ class ClipDataset(Sequence[Clip]):  # type: ignore[type-arg,unused-ignore]
 
     def packed(self, index: int, fields: Iterable[str]) -> Packed:
         """Named arrays of one clip (packing.py). Raises IndexError and DatasetError."""
+        fields = list(fields)
+        if unknown := set(fields) - set(all_fields(self.spec)):
+            raise DatasetError(f"{self.folder}: has no {', '.join(sorted(unknown))}; give fields that it holds")
         return self.reader.packed(range(len(self))[index], fields)
 
-    def __getitem__(self, index: int) -> Clip:  # type: ignore[override]
+    @overload
+    def __getitem__(self, index: int) -> Clip: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Clip]: ...
+    def __getitem__(self, index: int | slice) -> Clip | list[Clip]:
+        if isinstance(index, slice):
+            return [self[n] for n in range(len(self))[index]]
         place = range(len(self))[index]
         packed = self.reader.packed(place, all_fields(self.spec))
         labels = packed["labels"]

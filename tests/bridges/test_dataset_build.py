@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bridges.dataset import WorldReader, dcgen_dataset, preview_dataset
-from bridges.dataset_build import BuildOrder, build_dataset, plan_worlds, world_stands
+from bridges.dataset import WorldReader, check_once, dcgen_dataset, preview_dataset
+from bridges.dataset_build import BuildOrder, build_dataset
 from bridges.dataset_verify import verify_dataset
-from dcgen.dataset.files import only_writer
+from bridges.dataset_worlds import WorldJob, plan_worlds, world_stands
+from dcgen.dataset.files import only_writer, read_json, write_json
 from dcgen.dataset.shard import all_fields
 from dcgen.dataset.store import WORLDS
 from dcgen.errors import DatasetError, DcgenError
@@ -41,6 +42,10 @@ CLIPS, SEED = 14, 6
 def order(out: Path, **changes: Any) -> BuildOrder:
     values = {"clips": CLIPS, "recipe": RECIPE, "seed": SEED, "seconds": 12.0, "traffic": TRAFFIC}
     return BuildOrder(("ring", "crossroads"), out, **(values | changes))
+
+
+def jobs_of(what: BuildOrder) -> list[WorldJob]:
+    return plan_worlds(what.maps, what.worlds_per_map, what.seed, what.seconds, what.style, what.traffic)
 
 
 def silent(*_: object) -> None:
@@ -95,7 +100,7 @@ def test_a_world_is_the_same_wherever_it_is_built(built: Path, tmp_path: Path) -
 
 
 def test_another_seed_gives_other_clips_and_worlds(built: Path, tmp_path: Path) -> None:
-    jobs = [plan_worlds(order(tmp_path, seed=seed)) for seed in (SEED, SEED, SEED + 1)]
+    jobs = [jobs_of(order(tmp_path, seed=seed)) for seed in (SEED, SEED, SEED + 1)]
     assert jobs[0] == jobs[1] and not {job.seed for job in jobs[0]} & {job.seed for job in jobs[2]}
     world = load_world(built / WORLDS / "0000-ring")
     chosen = [[next(source) for _ in range(6)] for source in (picks(world, RECIPE, seed) for seed in (1, 1, 2))]
@@ -107,11 +112,13 @@ def test_a_build_goes_on_where_it_stopped(folder: Path) -> None:
     (folder / "parts" / "part-000001.json").write_text("{")
     world = folder / WORLDS / "0001-crossroads"
     (world / "traffic.npz").write_bytes(b"damaged")
-    assert not world_stands(world) and world_stands(folder / WORLDS / "0000-ring")
+    ring, crossroads = jobs_of(order(folder))
+    assert not world_stands(world, crossroads) and world_stands(folder / WORLDS / "0000-ring", ring)
+    assert not world_stands(folder / WORLDS / "0000-ring", replace(ring, seed=ring.seed + 1))
     said: list[str] = []
     kept = (folder / WORLDS / "0000-ring" / "traffic.npz").stat().st_mtime_ns
     build_dataset(order(folder), said.append, silent)
-    assert dcgen_dataset(folder).content_sha256 == content and world_stands(world)
+    assert dcgen_dataset(folder).content_sha256 == content and world_stands(world, crossroads)
     assert (folder / WORLDS / "0000-ring" / "traffic.npz").stat().st_mtime_ns == kept
     assert len(said) == 2 and "part-000001.json" in said[0] and "1 of 2 parts stand" in said[1], said
 
@@ -226,16 +233,53 @@ def test_two_builds_into_one_folder(folder: Path, run: Run) -> None:
 def test_commands_look_at_a_data_set(built: Path, run: Run, tmp_path: Path) -> None:
     card = json.loads(run("dataset", "info", built, "--json").out)
     assert card["clips"] == CLIPS and card["content_sha256"] == dcgen_dataset(built).content_sha256
-    assert card["maps"] == ["crossroads", "ring"] and card["seed"] == SEED and card["worlds"] == 2
+    assert card["maps"] == ["ring", "crossroads"] and card["seed"] == SEED and card["worlds"] == 2
     assert card["content_sha256"] in run("dataset", "info", built).out
     verdict = json.loads(run("dataset", "verify", built, "--json").out)
     assert verdict["ok"] and verdict["clips"] == CLIPS and verdict["content_sha256"] == card["content_sha256"]
     assert run("dataset", "preview", built, "-o", tmp_path / "p.png", "--clips", 2).code == 0
 
 
+def test_a_damaged_world_of_a_finished_data_set(folder: Path) -> None:
+    path = folder / WORLDS / "0000-ring" / "tile.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"?")
+    check_once.cache_clear()
+    with pytest.raises(DatasetError, match=r"0000-ring/tile\.npz: its checksum.*run the build again"):
+        dcgen_dataset(folder)[0]
+    build_dataset(order(folder), silent, silent)
+    assert path.read_bytes() == whole and verify_dataset(folder, False, silent).faults == ()
+
+
+def test_the_same_maps_in_another_order_are_another_data_set(folder: Path) -> None:
+    for maps in (("crossroads", "ring"), ("ring", "crossroads", "ring")):
+        with pytest.raises(DatasetError, match="holds another data set"):
+            build_dataset(replace(order(folder), maps=maps), silent, silent)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ego", 10**6), ("start", -50), ("start", 10**30), ("world", "../../etc"), ("world", 7)]
+)
+def test_a_row_that_lies_outside_its_world(name: str, value: object, folder: Path) -> None:
+    path = folder / "parts" / "part-000000.json"
+    values = read_json(path, "dcgen-part", 1)
+    values["clips"][0]["cut"][name] = value
+    write_json(path, values)
+    with pytest.raises(DcgenError) as fault:
+        dcgen_dataset(folder)[0]
+    assert "\n" not in str(fault.value)
+
+
+def test_clips_can_be_sliced_and_fields_are_known(built: Path) -> None:
+    dataset = dcgen_dataset(built)
+    assert [clip.source for clip in dataset[2:9:3]] == [dataset.rows[n].source for n in (2, 5, 8)]
+    with pytest.raises(DatasetError, match="has no nosuch; give fields"):
+        dataset.packed(0, ["labels", "nosuch"])
+
+
 def test_a_full_disk_leaves_what_was_finished(built: Path, tmp_path: Path) -> None:
     out = without_parts(built, tmp_path)
-    with full_disk(30_000), pytest.raises(DatasetError, match=r"part-000000.* cannot be written .*free the disk"):
+    with full_disk(8_000), pytest.raises(DatasetError, match=r"part-000000.* cannot be written .*free the disk"):
         build_dataset(order(out, shards=True), silent, silent)
     assert not list(out.rglob("*.part")) and not list(out.glob("parts/*"))
     build_dataset(order(out, shards=True), silent, silent)

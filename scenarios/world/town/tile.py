@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,5 +151,7 @@ def load_arrays(path: Path, kind: str, version: int, names: tuple[str, ...]) -> 
             return head, {name: archive[name] for name in names}
     except FileNotFoundError as error:
         raise WorldError(f"{path}: no such file; build the world first") from error
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except WorldError:
+        raise
+    except Exception as error:  # zipfile, zlib, tokenize and numpy each raise their own on a damaged file
         raise WorldError(f"{path}: damaged or not a {kind} file ({error}); build the world again") from error

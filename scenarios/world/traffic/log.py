@@ -180,6 +180,8 @@ def load_traffic(path: Path) -> TrafficLog:
                 raise WorldError(
                     f"{path}: {name} is {arrays[name].dtype}, not {np.dtype(dtype)}; simulate the traffic again"
                 )
+        if not all(np.isfinite(arrays[name]).all() for name in ("size_m", "pose", "z_m", "speed_mps")):
+            raise WorldError(f"{path}: holds what is no number; simulate the traffic again")
         return TrafficLog(dt_s, **arrays)
     except WorldError:
         raise

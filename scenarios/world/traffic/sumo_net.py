@@ -56,9 +56,12 @@ def convert_map(map_path: Path, folder: Path) -> Path:
     types, net = folder / "types.xml", folder / "net.xml"
     write_lane_types(types)
     # A map without signals (CARLA hangs some towns' lights only into its 3D scene) has lights where wide roads meet.
-    lights = () if b'type="1000001"' in map_path.read_bytes() else ("--tls.guess", "--tls.guess.threshold", "40")
+    raw = map_path.read_bytes()
+    source = folder / "map.xodr"  # netconvert takes a comma in a path for the end of it
+    source.write_bytes(raw)
+    lights = () if b'type="1000001"' in raw else ("--tls.guess", "--tls.guess.threshold", "40")
     command = [
-        *(str(sumo_binary("netconvert")), "--opendrive-files", str(map_path.resolve()), "--type-files", str(types)),
+        *(str(sumo_binary("netconvert")), "--opendrive-files", str(source), "--type-files", str(types)),
         *("--opendrive.import-all-lanes", "--offset.disable-normalization", "true"),
         # Coarse arcs and nodes inside a bend are what makes netconvert cut a curved road wrongly.
         *("--opendrive.curve-resolution", "1", "--geometry.remove", "--ignore-errors.edge-type"),

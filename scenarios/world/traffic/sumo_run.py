@@ -6,10 +6,13 @@ N agent, T frame.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -178,6 +181,18 @@ def assemble(tracks: list[Track], frames: int, dt_s: float) -> TrafficLog:
     return log
 
 
+def end_with_parent() -> None:
+    """A simulation is of no use once the process that asked for it is gone."""
+    parent = os.getppid()
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
+
+
 def main(net: Path, roads: Path, request: Path, out: Path) -> None:
     """Simulate the plan in `request` on `net`, made of the map in `roads`, and save the log."""
     plan = TrafficPlan.from_dict(json.loads(request.read_text(encoding="utf-8")))
@@ -196,6 +211,7 @@ def main(net: Path, roads: Path, request: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     try:
         main(*map(Path, sys.argv[1:5]))
     except DcgenError as error:
