@@ -6,7 +6,6 @@ Frames lie one to a compressed block, so a scene of any length is written and cu
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import secrets
@@ -15,13 +14,13 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import h5py
 import numpy as np
 
 import dcgen
 from dcgen.errors import SceneError
+from dcgen.hdf5_sink import Sink
 from dcgen.scene_fields import (
     FORMAT,
     FORMAT_VERSION,
@@ -40,55 +39,6 @@ MOST_BYTES = 4 << 30  # of a scene that is read at once
 MOST_NAME_BYTES = 230  # with what is added to it while it is written, 255
 
 
-class _Sink(io.RawIOBase):
-    """The file below HDF5. It keeps the first fault to itself, since HDF5 crashes when a write or close fails."""
-
-    def __init__(self, path: Path) -> None:
-        self._raw = open(path, "x+b", buffering=0)  # noqa: SIM115 - closed by close()
-        self.fault: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        left = memoryview(data).cast("B")
-        while left and self.fault is None:
-            try:
-                left = left[self._raw.write(left) :]
-            except OSError as fault:
-                self.fault = fault
-        return len(data)
-
-    def readinto(self, buffer: Any) -> int:
-        read = self._raw.readinto(buffer)
-        buffer[read:] = bytes(len(buffer) - read)
-        return len(buffer)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._raw.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._raw.tell()
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return self._raw.truncate(size)
-        except OSError as fault:
-            self.fault = self.fault or fault
-            return size or 0
-
-    def close(self) -> None:
-        """Flush to the disk and close."""
-        if not self._raw.closed:
-            try:
-                os.fsync(self._raw.fileno())
-            finally:
-                self._raw.close()
-        super().close()
-
-    def check(self) -> None:
-        """Raise the first fault there was."""
-        if self.fault is not None:
-            raise self.fault
-
-
 class SceneWriter:
     """Writes a scene part by part, with one part in memory at a time; the file appears under its name on close().
 
@@ -100,7 +50,7 @@ class SceneWriter:
         self.path = Path(path)
         self._temp = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._file: h5py.File | None = None
-        self._sink: _Sink
+        self._sink: Sink
         self._agents: list[AgentTracks] = []
         self._done = False
         check_destination(self.path)
@@ -110,7 +60,7 @@ class SceneWriter:
         with self._guard():
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._sink = _Sink(self._temp)
+                self._sink = Sink(self._temp)
                 self._file = h5py.File(self._sink, "w", track_order=True)
                 _write_head(self._file, part)
             elif not np.array_equal(part.agents.id, self._agents[0].id):

@@ -16,6 +16,7 @@ from dcgen.dataset.files import appearing, cannot_write
 from dcgen.dataset.packing import AGENT_FIELDS, Packed, agent_shapes, field_shapes
 from dcgen.dataset.spec import DatasetSpec
 from dcgen.errors import DatasetError, SceneError
+from dcgen.hdf5_sink import Sink
 from dcgen.scene_fields import checked_dataset
 
 FORMAT, VERSION = "dcgen-clips", 1
@@ -29,13 +30,18 @@ def write_shard(path: Path, clips: Iterable[tuple[Packed, str]], count: int, spe
     Raises DatasetError.
     """
     with appearing(path) as partial:
+        sink = Sink(partial)
         try:
-            with h5py.File(partial, "w", libver="v110") as file:
+            with h5py.File(sink, "w", libver="v110") as file:
                 _create(file, count, spec)
                 for n, (clip, source) in enumerate(clips):
                     _add(file, n, clip, source, spec)
+                    sink.check()
+            sink.check()
         except RuntimeError as error:  # how h5py says that the disk is full, now and then
             raise cannot_write(path, OSError(str(error))) from error
+        finally:
+            sink.close()
 
 
 def _lists(spec: DatasetSpec) -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:
