@@ -5,7 +5,6 @@ T frame, X/Y/Z voxel axes. Times are `time.thread_time`: what other processes do
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import sys
 import time
@@ -20,10 +19,12 @@ from dcgen.errors import WorldError
 from dcgen.types import AgentTracks, Doubles, GridSpec, carlasc_grid, nano_grid, wide_grid
 from scenarios.world.cut.clips import sample_clip
 from scenarios.world.cut.voxelize import cut_clip, cut_frame
-from scenarios.world.quality import check_world
+from scenarios.world.sensor.lidar import lidar_rig, observe_clip
+from scenarios.world.sensor.spec import RIGS
 from scenarios.world.store import World, load_world
 
 FRAMES, DT_S = 16, 0.2
+LIDAR_FRAMES = 2
 CLIPS = 24  # drawn from a world, cut over and over
 GRIDS: dict[str, Callable[[], GridSpec]] = {"128": carlasc_grid, "200": wide_grid, "64": nano_grid}
 
@@ -31,12 +32,15 @@ GRIDS: dict[str, Callable[[], GridSpec]] = {"128": carlasc_grid, "200": wide_gri
 def bench_world(world: World, seconds: float = 3.0, seed: int = 0) -> dict[str, Any]:
     """Frames a second of one world. `kernel_fps_N`: labels and moving masks alone, anchored clips with their traffic in
     grids of N x N columns; `ego_fps_N`: the same cut frame by frame around the ego; `end_to_end_fps`: whole clips with
-    agents, layout and conditions at 128x128x8."""
+    agents, layout and conditions at 128x128x8; `lidar_fps_RIG`: labels, points and observed voxels at 128x128x8."""
     figures: dict[str, Any] = {"world": world.name, "tile_mb": round(world.tile.bytes / 1e6)}
     for name, grid in ((name, make()) for name, make in GRIDS.items()):
         drawn = [_drawn(world, seed + n, grid) for n in range(CLIPS)]
         figures[f"kernel_fps_{name}"] = _rate(partial(_cut_anchored, world, grid), drawn, seconds)
         figures[f"ego_fps_{name}"] = _rate(partial(_cut_frames, world, grid), drawn, seconds)
+    drawn = [_drawn(world, seed + n, carlasc_grid()) for n in range(4)]
+    for rig in RIGS:
+        figures[f"lidar_fps_{rig}"] = _rate(partial(_observe, world, rig), drawn, seconds, frames=LIDAR_FRAMES)
     figures["end_to_end_fps"] = _rate(
         lambda n: sample_clip(world, n, carlasc_grid(), FRAMES, DT_S), range(seed, seed + CLIPS), seconds
     )
@@ -55,7 +59,8 @@ def bench_worlds(folders: Sequence[Path], seconds: float = 3.0, seed: int = 0) -
         worlds.append({**bench_world(world, seconds, seed), "load_s": load_s, "peak_rss_mb": peak_rss_mb()})
         del world
     figures: dict[str, Any] = {"frames": FRAMES, "dt_s": DT_S, "seconds": seconds, "seed": seed}
-    for key in ("kernel_fps_128", "kernel_fps_200", "end_to_end_fps", "ego_fps_128", "ego_fps_200"):
+    more = ("ego_fps_128", "ego_fps_200", *(f"lidar_fps_{rig}" for rig in RIGS))
+    for key in ("kernel_fps_128", "kernel_fps_200", "end_to_end_fps", *more):
         figures[key] = min(each[key] for each in worlds)
     clips = max(4, round(seconds * figures["end_to_end_fps"] / FRAMES / 8))
     figures["linearity"] = bench_linearity(Path(folders[0]), clips, seed)
@@ -121,7 +126,13 @@ def _cut_frames(world: World, grid: GridSpec, drawn: _Drawn) -> None:
         cut_frame(world.tile, drawn.agents, t, drawn.world_se3_ego[t], grid)
 
 
-def _rate(cut: Callable[[Any], object], jobs: Sequence[Any], seconds: float) -> int:
+def _observe(world: World, rig: str, drawn: _Drawn) -> None:
+    cut = slice(0, LIDAR_FRAMES)
+    agents, ego = drawn.agents.frames(0, LIDAR_FRAMES), drawn.world_se3_ego[cut]
+    observe_clip(world, agents, ego, carlasc_grid(), drawn.world_se3_anchor, lidar_rig(rig, 0), 0)
+
+
+def _rate(cut: Callable[[Any], object], jobs: Sequence[Any], seconds: float, frames: int = FRAMES) -> float:
     """Frames a second over whole rounds of the jobs; the first job compiles."""
     cut(jobs[0])
     done, begun = 0, time.thread_time()
@@ -129,15 +140,4 @@ def _rate(cut: Callable[[Any], object], jobs: Sequence[Any], seconds: float) -> 
         for job in jobs:
             cut(job)
         done += len(jobs)
-    return round(done * FRAMES / (time.thread_time() - begun))
-
-
-def main(folder: str) -> None:
-    """Print the throughput and the quality figures of a world as JSON lines."""
-    world = load_world(Path(folder))
-    print(json.dumps(bench_world(world)))
-    print(json.dumps(check_world(world)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+    return round(done * frames / (time.thread_time() - begun), 1 if frames < FRAMES else None)
