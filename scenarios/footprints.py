@@ -22,6 +22,15 @@ def boxes_overlap(a: Doubles, b: Doubles) -> np.ndarray:
     return ~apart
 
 
+def footprint(xy_m: Doubles, yaw: float, length_m: float, width_m: float, step_m: float = 0.4) -> Doubles:
+    """[M, 2] points over an oriented rectangle, its border included."""
+    a = np.linspace(-length_m / 2, length_m / 2, max(2, int(np.ceil(length_m / step_m)) + 1))
+    b = np.linspace(-width_m / 2, width_m / 2, max(2, int(np.ceil(width_m / step_m)) + 1))
+    u, v = (m.ravel() for m in np.meshgrid(a, b, indexing="ij"))
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    return np.stack([xy_m[0] + u * cos - v * sin, xy_m[1] + u * sin + v * cos], axis=1)
+
+
 def _span(boxes: Doubles, along: Doubles) -> Doubles:
     turn = boxes[..., 2] - along
     return (np.abs(np.cos(turn)) * boxes[..., 3] + np.abs(np.sin(turn)) * boxes[..., 4]) / 2

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgen.types import CLASS_NAMES, MOVABLE, AgentTracks, Doubles, GridSpec, Semantics, nano_grid
+from scenarios.footprints import footprint
 from scenarios.world.cut.candidates import EgoMix, find_candidates
 from scenarios.world.cut.clips import cut_world
 from scenarios.world.store import World
 from scenarios.world.town.tile import TownTile
 from scenarios.world.traffic.checks import check_traffic
-from scenarios.world.traffic.clearance import boxes_touch, footprint
+from scenarios.world.traffic.clearance import boxes_touch
 
 __all__ = ["check_traffic", "check_world", "in_solid"]
 

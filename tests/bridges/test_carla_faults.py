@@ -169,6 +169,7 @@ except KeyboardInterrupt:
 def test_an_interrupt_leaves_the_server_as_it_was(tmp_path: Path, name: str) -> None:
     with street(spots=((0.0, 1.75), (40.0, -1.75))) as server:
         prefix = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))"
+        prefix += "; signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a job in the background lacks
         process = subprocess.Popen(
             [sys.executable, "-c", f"{SCRIPT.replace('import sys', f'import sys; {prefix}', 1)}"]
             + [str(server.port), str(tmp_path / "set")],

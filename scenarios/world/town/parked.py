@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from dcgen.types import AgentTracks, Doubles, Semantics, wrap_angle
+from scenarios.footprints import footprint
 from scenarios.layout import ROAD, SIDEWALK, RoadRaster
 from scenarios.roadmap import Lane, RoadMap
 from scenarios.world.town.canvas import flags_at
 from scenarios.world.town.parking_lots import ParkingLot
 from scenarios.world.town.plan import plan_town
 from scenarios.world.town.style import TownStyle, mixed
-from scenarios.world.traffic.clearance import footprint
 
 FIRST_ID = 1_000_000
 SLOT_M = 6.4

@@ -17,15 +17,6 @@ HEADROOM_M = 2.4
 TALL_HEADROOM_M = 4.2
 
 
-def footprint(xy_m: Doubles, yaw: float, length_m: float, width_m: float, step_m: float = 0.4) -> Doubles:
-    """[M, 2] points over an oriented rectangle, its border included."""
-    a = np.linspace(-length_m / 2, length_m / 2, max(2, int(np.ceil(length_m / step_m)) + 1))
-    b = np.linspace(-width_m / 2, width_m / 2, max(2, int(np.ceil(width_m / step_m)) + 1))
-    u, v = (m.ravel() for m in np.meshgrid(a, b, indexing="ij"))
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    return np.stack([xy_m[0] + u * cos - v * sin, xy_m[1] + u * sin + v * cos], axis=1)
-
-
 def clear_of_traffic(parked: AgentTracks, traffic: TrafficLog, every: int = 2) -> AgentTracks:
     """The parked cars that nobody in the log comes near: boxes (with CLEAR_M to spare) never touch."""
     if len(parked.id) == 0:
