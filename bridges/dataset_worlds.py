@@ -85,7 +85,8 @@ def _maps_of(name: str, seed: int) -> list[tuple[str, str, str]]:
     except OSError as error:
         kind = "is a folder without maps" if path.is_dir() else "is a pipe or a device" if path.exists() else ""
         reason = kind or (error.strerror or str(error)).lower()
-        raise DatasetError(f"--maps {name}: {reason}; give an .xodr file, a library map, or random:8") from error
+        known = ", ".join(library_maps())
+        raise DatasetError(f"--maps {name}: {reason}; give an .xodr file, random:8, or one of {known}") from error
     return [(path.stem, str(path.absolute()), digest)]
 
 
@@ -101,8 +102,9 @@ def build_job(out: str, job: WorldJob) -> str:
                 f"{source}: has changed since the build began; put it back, or build into another folder"
             )
         build_world(
-            source, folder, job.seed, job.seconds, TownStyle.from_dict(job.style), TrafficSpec.from_dict(job.traffic)
-        )
+            source, folder, job.seed, job.seconds, TownStyle.from_dict(job.style), TrafficSpec.from_dict(job.traffic),
+            over=True,
+        )  # fmt: skip
         files = {path.name: file_sha256(path) for path in sorted(folder.glob("*.npz"))}
         write_json(_record(folder), {"format": _FORMAT, "version": _VERSION, "job": job.content, "files": files})
     return job.name

@@ -20,7 +20,8 @@ def _print(figures: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(figures))
         return
     for name, value in figures.items():
-        print(f"{name}: {value}")
+        shown = f"{value:,.1f}" if isinstance(value, float) else json.dumps(value)
+        print(f"{name:<18} {shown}")
 
 
 @app.command()

@@ -39,7 +39,7 @@ class Lidar(str, Enum):
     carlasc = "carlasc"
 
 
-Share = Annotated[float | None, typer.Option(min=0, max=1, callback=finite, help="A share of the clips.")]
+Share = Annotated[float | None, typer.Option(min=0, max=1, callback=finite, help="Least share; others given none.")]
 
 
 @app.command()
@@ -79,7 +79,8 @@ def build(
     if seconds < (frames - 1) * dt_s + 1:
         raise DcgenError(f"--seconds {seconds:g}: too short for {frames} frames {dt_s:g} s apart; give more seconds")
     shares = {"turning": turning, "junction": junction, "busy": busy, "standing": standing}
-    mix = settings("--" + "/--".join(shares), [f"{k}={v}" for k, v in shares.items() if v is not None], EgoMix())
+    given = {name: share for name, share in shares.items() if share is not None}
+    mix = EgoMix.from_dict({**dict.fromkeys(shares, 0.0), **given}) if given else EgoMix()
     order = BuildOrder(
         (*maps, *(more_maps or ())),
         output,
@@ -182,16 +183,11 @@ def verify(
 def info(folder: DatasetFolder, as_json: AsJson = False) -> None:
     """Say what is in a data set: clips, classes, speeds, turns, maps, seeds, and the digest of its content."""
     from bridges.dataset import dcgen_dataset
-    from dcgen.dataset.card import card, show
+    from dcgen.dataset.card import as_text, card
 
     dataset = dcgen_dataset(folder)
     figures = card(dataset)
-    if as_json:
-        print(json.dumps(figures))
-        return
-    from rich.console import Console
-
-    show(figures, dataset.spec, Console(soft_wrap=True))
+    print(json.dumps(figures) if as_json else as_text(figures, dataset.spec))
 
 
 @app.command()

@@ -82,11 +82,8 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def show(figures: dict[str, Any], spec: DatasetSpec, console: Any) -> None:
-    """Print the card as a table. console: rich's."""
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
+def as_text(figures: dict[str, Any], spec: DatasetSpec) -> str:
+    """The card for people, a line each."""
     state = "complete" if figures["complete"] else f"unfinished, {figures['clips_wanted']} wanted"
     x, y, z = spec.grid.shape
     edges = " x ".join(f"{v:g}" for v in spec.grid.voxel_m)
@@ -107,6 +104,4 @@ def show(figures: dict[str, Any], spec: DatasetSpec, console: Any) -> None:
     }
     if figures["observed_share"] is not None:
         rows["observed"] = f"{figures['observed_share']:.2%}"
-    for name, text in rows.items():
-        table.add_row(name, text)
-    console.print(table)
+    return "\n".join(f"{name:<9} {text}" for name, text in rows.items())

@@ -57,8 +57,14 @@ def build_world(
     traffic_seconds: float = TRAFFIC_S,
     style: TownStyle | None = None,
     traffic: TrafficSpec | None = None,
+    over: bool = False,
 ) -> World:
-    """Build a world from an OpenDRIVE map and keep it in out_dir. Raises MapError, WorldError, MissingExtra."""
+    """Build a world from an OpenDRIVE map and keep it in out_dir; over: also where another one is.
+
+    Raises MapError, WorldError, MissingExtra.
+    """
+    if not over and (Path(out_dir) / "world.npz").exists():
+        raise WorldError(f"{out_dir}: holds a world already; remove it, or choose another folder")
     style, traffic = style or TownStyle(), traffic or TrafficSpec()
     road_map = read_map(Path(map_path))
     x0, y0, x1, y1 = road_map.bounds_m

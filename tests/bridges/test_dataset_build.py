@@ -22,15 +22,15 @@ from bridges.dataset_worlds import WorldJob, plan_worlds, world_stands
 from dcgen.dataset.files import only_writer, read_json, write_json
 from dcgen.dataset.shard import all_fields
 from dcgen.dataset.store import WORLDS
-from dcgen.errors import DatasetError, DcgenError
+from dcgen.errors import DatasetError, DcgenError, WorldError
 from dcgen.types import UNKNOWN, GridSpec
 from scenarios.world.cut.candidates import EgoMix
 from scenarios.world.cut.clips import make_clip, picks
 from scenarios.world.cut.recipe import ClipRecipe, Pick
-from scenarios.world.store import load_world
+from scenarios.world.store import build_world, load_world
 from scenarios.world.traffic.spec import TrafficSpec
 from tests.bridges.test_workers import ray_head
-from tests.conftest import ROOT, Run, refused
+from tests.conftest import LIBRARY, ROOT, Run, refused
 from tests.test_bad_output import full_disk
 
 GRID = GridSpec((24, 20, 6), (0.8, 0.8, 0.9), (-9.6, -8.0, -1.0))
@@ -284,6 +284,21 @@ def test_a_full_disk_leaves_what_was_finished(built: Path, tmp_path: Path) -> No
     assert not list(out.rglob("*.part")) and not list(out.glob("parts/*"))
     build_dataset(order(out, shards=True), silent, silent)
     assert dcgen_dataset(out).content_sha256 == dcgen_dataset(built).content_sha256
+
+
+def test_a_world_is_not_built_over_another(built: Path) -> None:
+    world = built / WORLDS / "0000-ring"
+    before = {path.name: path.read_bytes() for path in world.iterdir()}
+    with pytest.raises(WorldError, match="holds a world already; remove it, or choose another folder"):
+        build_world(LIBRARY / "maps" / "ring.xodr", world, 99, 5.0)
+    assert before == {path.name: path.read_bytes() for path in world.iterdir()}
+
+
+@pytest.mark.parametrize(("flags", "want"), [([], EgoMix()), (["--busy", 0.7], EgoMix(0, 0.7, 0, 0))])
+def test_shares_that_are_not_given(flags: list[object], want: EgoMix, run: Run, monkeypatch, tmp_path: Path) -> None:
+    seen = []
+    monkeypatch.setattr("bridges.dataset_build.build_dataset", lambda what, *_: seen.append(what.recipe.mix))
+    assert run(*COMMAND, *flags, "-o", tmp_path / "x").code == 0 and seen == [want]
 
 
 def test_a_build_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
