@@ -162,7 +162,7 @@ class ShardReader:
         return {**self.__dict__, "_open": OrderedDict(), "_whole": {}}  # a worker opens its own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClipDataset(Sequence[Clip]):  # type: ignore[type-arg,unused-ignore]
     """The clips of a data set, in the order of its index. Reads a clip when it is asked for; pickles to workers."""
 
@@ -174,6 +174,9 @@ class ClipDataset(Sequence[Clip]):  # type: ignore[type-arg,unused-ignore]
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"ClipDataset({str(self.folder)!r}: {len(self)} clips of {self.spec.clip_shape})"
 
     def packed(self, index: int, fields: Iterable[str]) -> Packed:
         """Named arrays of one clip (packing.py). Raises IndexError and DatasetError."""
