@@ -17,6 +17,7 @@ from scenarios.world.store import World
 from scenarios.world.town.picture import town_picture
 
 Pixels = NDArray[np.uint8]
+HEAD, PAPER = 36, 245  # rows above a clip's views, and what they are on
 
 
 def top_view(labels: Labels, scale: int = 4) -> Pixels:
@@ -56,14 +57,50 @@ def oblique_view(labels: Labels, scale: int = 4) -> Pixels:
 
 
 def clip_picture(clip: Clip, scale: int = 4) -> Pixels:
-    """[rows, columns, 3] first and last frame from above, the layout, and the middle frame at a slant."""
-    frames = clip.conditions.frames
-    views = [top_view(clip.labels[0], scale), top_view(clip.labels[-1], scale), layout_view(clip, scale)]
-    views.append(oblique_view(clip.labels[frames // 2], scale))
-    rows = max(view.shape[0] for view in views)
-    return np.concatenate(
-        [np.pad(v, ((0, rows - v.shape[0]), (0, 6), (0, 0)), constant_values=245) for v in views], axis=1
+    """[rows, columns, 3] views of a clip side by side, each with its title, below the clip's source.
+
+    First and last frame from above, the layout, what is observed where that is known, the middle frame at a slant.
+    """
+    middle = clip.conditions.frames // 2
+    views = {"first frame": top_view(clip.labels[0], scale), "last frame": top_view(clip.labels[-1], scale)}
+    views["layout, middle frame"] = layout_view(clip, scale)
+    if clip.observed is not None:
+        views["observed, middle frame"] = _observed_view(clip, middle, scale)
+    views["middle frame"] = oblique_view(clip.labels[middle], scale)
+    rows = max(view.shape[0] for view in views.values())
+    picture = np.concatenate(
+        [np.pad(v, ((HEAD, rows - v.shape[0]), (0, 6), (0, 0)), constant_values=PAPER) for v in views.values()], axis=1
     )
+    return _titled(picture, clip.source, views)
+
+
+def _observed_view(clip: Clip, frame: int, scale: int) -> Pixels:
+    """[Y * scale, X * scale, 3] a frame from above, dark where no voxel of a column is seen, its points in white."""
+    assert clip.observed is not None
+    seen = clip.observed[frame].any(axis=2).T[::-1].repeat(scale, axis=0).repeat(scale, axis=1)
+    picture = (top_view(clip.labels[frame], scale) * np.where(seen, 1.0, 0.3)[..., None]).astype(np.uint8)
+    if clip.points is not None:
+        grid = clip.conditions.grid
+        grid_se3_ego = np.linalg.inv(clip.world_se3_grid[frame]) @ clip.conditions.world_se3_ego[frame]
+        xy = clip.points[frame][:, :3] @ grid_se3_ego[:2, :3].T + grid_se3_ego[:2, 3]
+        at = np.floor((xy - grid.origin_m[:2]) / grid.voxel_m[:2] * scale).astype(np.intp)
+        inside = np.all((at >= 0) & (at < (picture.shape[1], picture.shape[0])), axis=1)
+        x, y = at[inside].T
+        picture[picture.shape[0] - 1 - y, x] = 255
+    return picture
+
+
+def _titled(picture: Pixels, source: str, views: dict[str, Pixels]) -> Pixels:
+    """The picture with the source and the views' titles written into its head."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.fromarray(picture)
+    pen, font, x = ImageDraw.Draw(image), ImageFont.load_default(13), 4
+    pen.text((x, 2), "".join(c if c.isprintable() else "?" for c in source), (20, 20, 25), font)
+    for title, view in views.items():
+        pen.text((x, HEAD // 2 + 1), title, (90, 90, 95), font)
+        x += view.shape[1] + 6
+    return np.asarray(image)
 
 
 def layout_view(clip: Clip, scale: int = 4) -> Pixels:
