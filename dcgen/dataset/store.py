@@ -25,7 +25,7 @@ import dcgen
 from dcgen.dataset.files import LOCK, only_writer, sweep
 from dcgen.dataset.packing import Packed, unpack_clip
 from dcgen.dataset.parts import FOLDER as PARTS
-from dcgen.dataset.parts import CutRow, Part, Row, check_shard, finished_parts, index_path, read_part, write_part
+from dcgen.dataset.parts import Part, Row, check_shard, finished_parts, index_path, read_part, write_part
 from dcgen.dataset.shard import Shard, all_fields
 from dcgen.dataset.spec import NAME, DatasetSpec, load_spec, save_spec
 from dcgen.errors import DatasetError
@@ -99,10 +99,7 @@ class DatasetWriter:
 
     def write_shard(self, part: int, clips: Iterable[Clip]) -> None:
         """Keep the clips of one part, whole or not at all."""
-        self.write(part, clips, None)
-
-    def write(self, part: int, clips: Iterable[Clip], cuts: Sequence[CutRow] | None) -> None:
-        write_part(self.folder, self.spec, part, clips, cuts)
+        write_part(self.folder, self.spec, part, clips)
         self.finished |= {part}
 
     def __exit__(

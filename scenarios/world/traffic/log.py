@@ -79,10 +79,6 @@ class TrafficLog:
     def frames(self) -> int:
         return self.valid.shape[1]
 
-    def kind_names(self) -> list[str]:
-        """[N] names out of KINDS."""
-        return [KINDS[code] for code in self.kind]
-
     def instants(self, start_frame: int, frames: int, stride: float = 1) -> NDArray[Any]:
         """[T] frames of the log, start, start + stride, ...: integers, or floats where stride is no whole number."""
         last = start_frame + (frames - 1) * stride
