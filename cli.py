@@ -125,7 +125,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint, log, curve; goes on from them.")],
     vae: Annotated[Path | None, typer.Option(help="The run folder of the stage before.")] = None,
     start: Annotated[str | None, typer.Option(help="For dit: a model that goes on, in place of --vae.")] = None,
-    preset: Annotated[str, typer.Option(help="The model's sizes: nano or paper.")] = "nano",
+    preset: Annotated[str, typer.Option(help="The model's sizes: nano, base, wide or paper.")] = "nano",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Clips a batch.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches a step.")] = 1,

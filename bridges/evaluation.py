@@ -25,7 +25,7 @@ from scenarios.world.store import World, build_world, load_world
 
 if TYPE_CHECKING:
     from dcgen.checkpoint import Model
-    from dcgen.generate import Sampling
+    from dcgen.config import Sampling
 
 Tell = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -48,13 +48,12 @@ def evaluate_on_map(
     """Every figure of dcgen.eval on clips of a world on the map. Raises MapError, WorldError, CheckpointError."""
     from dcgen.checkpoint import load_model
     from dcgen.device import default_device
-    from dcgen.generate import Sampling
 
     model = load_model(model_name, default_device())
     tell(f"building a world on {map_path}")
     world = world_of(map_path, seed)
-    config, usual = model.config, Sampling()
-    sampling = Sampling(steps or usual.steps, usual.guidance if guidance is None else guidance)
+    config = model.config
+    sampling = config.sampling.but(steps, guidance)
     tell(f"{clips} clips of {world.name}")
     return evaluate(
         (

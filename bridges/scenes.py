@@ -181,12 +181,11 @@ def _generate(
     progress: Progress,
 ) -> tuple[float, list[str]]:
     """Write the scene part by part as it is generated; the seconds it took, and the commands of its chunks."""
-    from dcgen.generate import Sampling, generate_parts
+    from dcgen.generate import generate_parts
     from dcgen.scene_file import SceneWriter
 
     began = time.monotonic()
-    usual = Sampling()
-    sampling = Sampling(order.steps or usual.steps, usual.guidance if order.guidance is None else order.guidance)
+    sampling = model.config.sampling.but(order.steps, order.guidance)
     total, done = sampling.steps * len(compiled.chunks), 0
     commands: dict[str, None] = {}
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from dcgen.types import AGENT_CHANNELS, STATIC_CHANNELS, GridSpec, carlasc_grid, nano_grid
+from dcgen.types import AGENT_CHANNELS, CLASS_NAMES, STATIC_CHANNELS, GridSpec, carlasc_grid, nano_grid, wide_grid
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,24 @@ def _check_sizes(part: str, values: dict[str, Any], may_be_zero: tuple[str, ...]
                 raise ValueError(f"{part}.{name} needs whole numbers from 1 to {most}, got {value}")
 
 
+def _check_choice(field: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}")
+
+
+PROJECTIONS = ("attention", "average")
+DECODERS = ("squeeze", "queries")
+ROLLOUTS = ("padded", "unfolded", "vertical")
+SAMPLERS = ("euler", "heun")
+
+
 @dataclass(frozen=True)
 class VaeConfig:
-    """The autoencoder. Strides divide the grid into the planes' cells, volume_stride into the volume's."""
+    """The autoencoder. Strides divide the grid into the planes' cells, volume_stride into the volume's.
+
+    projection: how a plane's cell reads its sites, by the Projection Module or by their mean. decoder: Expansion &
+    Squeeze, or an MLP that is asked voxel by voxel; both of the latter are the paper's alternatives, for comparison.
+    """
 
     embed: int = 16
     widths: tuple[int, int] = (24, 40)
@@ -72,23 +87,34 @@ class VaeConfig:
     decoder_width: int = 96
     residual_width: int = 64
     squeeze_width: int = 32
+    projection: str = "attention"
+    decoder: str = "squeeze"
 
     def __post_init__(self) -> None:
-        sizes = {name: value for name, value in asdict(self).items() if name != "static_once"}
+        words = ("static_once", "projection", "decoder")
+        sizes = {name: value for name, value in asdict(self).items() if name not in words}
         _check_sizes("vae", sizes, may_be_zero=("volume_channels",), most=512)
+        _check_choice("vae.projection", self.projection, PROJECTIONS)
+        _check_choice("vae.decoder", self.decoder, DECODERS)
+        if self.decoder == "queries" and self.static_once:
+            raise ValueError("vae.decoder queries needs static_once false: every voxel of every frame is asked by itself")
         if len(self.widths) != 2 or self.widths[-1] % self.heads:
             raise ValueError(f"vae.widths needs two sizes, the last divisible by {self.heads} heads, got {self.widths}")
         for name in ("stride", "volume_stride"):
             value = getattr(self, name)
-            if value < 2 or value & (value - 1):
-                raise ValueError(f"vae.{name} must be a power of two from 2, got {value}")
+            if value & (value - 1):
+                raise ValueError(f"vae.{name} must be a power of two, got {value}")
         if self.volume_stride % self.stride:
             raise ValueError(f"vae.volume_stride must divide by stride {self.stride}, got {self.volume_stride}")
 
 
 @dataclass(frozen=True)
 class DitConfig:
-    """The diffusion transformer over the padded rollout and the volume."""
+    """The diffusion transformer over the rollout and the volume, with a local head beside it (none at local_depth 0).
+
+    rollout: how the six planes become one sequence; the paper's padded rollout, or what it is compared with.
+    interval: the field also takes where a step ends, as a few-step student does (dcgen.student).
+    """
 
     width: int = 192
     depth: int = 8
@@ -100,9 +126,15 @@ class DitConfig:
     local_width: int = 64
     local_depth: int = 4
     local_levels: int = 2
+    rollout: str = "padded"
+    interval: bool = False
 
     def __post_init__(self) -> None:
-        _check_sizes("dit", asdict(self), may_be_zero=("local_levels",))
+        sizes = {name: value for name, value in asdict(self).items() if name not in ("rollout", "interval")}
+        _check_sizes("dit", sizes, may_be_zero=("local_levels", "local_depth"))
+        _check_choice("dit.rollout", self.rollout, ROLLOUTS)
+        if not isinstance(self.interval, bool):
+            raise ValueError(f"dit.interval needs true or false, got {self.interval!r}")
         if self.width % (2 * self.heads):
             raise ValueError(f"dit.width must divide by twice its {self.heads} heads, got {self.width}")
         if len(self.volume_patch) != 3:
@@ -110,8 +142,30 @@ class DitConfig:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How the velocity field is integrated. guidance 1 uses the condition as it is; shift > 1 dwells on the noise."""
+
+    steps: int = 12
+    guidance: float = 2.0
+    sampler: str = "euler"
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.sampler not in SAMPLERS or not 0 <= self.guidance < 100 or self.shift <= 0:
+            raise ValueError(f"sampling needs steps >= 1, a sampler of {sorted(SAMPLERS)} and guidance >= 0: {self}")
+
+    def but(self, steps: int | None = None, guidance: float | None = None) -> Sampling:
+        """The same, except for what is given."""
+        return replace(
+            self,
+            steps=self.steps if steps is None else steps,
+            guidance=self.guidance if guidance is None else guidance,
+        )
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """Everything that fixes a model: its grid, its frames and its two networks."""
+    """Everything that fixes a model: its grid, its frames, its two networks, and how it is sampled by default."""
 
     name: str
     grid: GridSpec
@@ -122,6 +176,7 @@ class ModelConfig:
     dit: DitConfig = field(default_factory=DitConfig)
     static_channels: int = len(STATIC_CHANNELS)
     agent_channels: int = len(AGENT_CHANNELS)
+    sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable() or len(self.name) > 100:
@@ -169,17 +224,32 @@ class ModelConfig:
         return self.frames * x * y * z / self.hex_shape.size
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Ready for JSON; the names of the classes lie beside it, since weights mean nothing without them."""
+        return {**asdict(self), "classes": list(CLASS_NAMES)}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> ModelConfig:
         """The inverse of to_dict; raises KeyError, TypeError or ValueError on fields that do not fit."""
         parts = dict(values)
+        if (classes := parts.pop("classes", list(CLASS_NAMES))) != list(CLASS_NAMES):
+            raise ValueError(f"classes: {_first_difference(classes)}")
         grid = {key: tuple(value) for key, value in parts.pop("grid").items()}
         vae, dit = dict(parts.pop("vae")), dict(parts.pop("dit"))
         vae["widths"] = tuple(vae["widths"])
         dit["volume_patch"] = tuple(dit["volume_patch"])
-        return ModelConfig(grid=GridSpec(**grid), vae=VaeConfig(**vae), dit=DitConfig(**dit), **parts)
+        sampling = Sampling(**parts.pop("sampling", {}))
+        return ModelConfig(
+            grid=GridSpec(**grid), vae=VaeConfig(**vae), dit=DitConfig(**dit), sampling=sampling, **parts
+        )
+
+
+def _first_difference(classes: Any) -> str:
+    """Where a list of class names departs from dcgen's."""
+    if not isinstance(classes, list) or len(classes) != len(CLASS_NAMES):
+        count = len(classes) if isinstance(classes, list) else classes
+        return f"{count} of them, this dcgen has {len(CLASS_NAMES)}"
+    index = next(i for i, name in enumerate(CLASS_NAMES) if classes[i] != name)
+    return f"number {index} is {classes[index]!r}, this dcgen has {CLASS_NAMES[index]!r}"
 
 
 def nano() -> ModelConfig:
@@ -187,11 +257,24 @@ def nano() -> ModelConfig:
     return ModelConfig("nano", nano_grid(), frames=8, dt_s=0.2)
 
 
+def base() -> ModelConfig:
+    """The paper's scale, anchored: CarlaSC's grid, 128 x 128 x 8 voxels of 0.4 m, 16 frames at 10 Hz."""
+    vae = VaeConfig(volume_stride=8, volume_channels=10)
+    dit = DitConfig(width=384, depth=14, heads=6, patch=4, layout_width=64, local_levels=3)
+    return ModelConfig("base", carlasc_grid(), frames=16, dt_s=0.1, vae=vae, dit=dit)
+
+
+def wide() -> ModelConfig:
+    """The paper's large set-up: 200 x 200 x 16 voxels, 80 x 80 x 6.4 m, 16 frames at 10 Hz."""
+    dit = replace(base().dit, volume_patch=(4, 5, 5))
+    return replace(base(), name="wide", grid=wide_grid(), dit=dit)
+
+
 def paper() -> ModelConfig:
     """The published architecture on CarlaSC's grid: ego-centred, six planes, Hadamard product (DynamicCity)."""
     vae = VaeConfig(channels=16, volume_channels=0, static_once=False, squeeze_width=64)
-    dit = DitConfig(width=384, depth=16, heads=8)
+    dit = DitConfig(width=384, depth=16, heads=8, local_depth=0)
     return ModelConfig("paper", carlasc_grid(), frames=16, dt_s=0.1, anchored=False, vae=vae, dit=dit)
 
 
-PRESETS = {"nano": nano, "paper": paper}
+PRESETS = {"nano": nano, "base": base, "wide": wide, "paper": paper}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from dcgen.canvas import Canvas
 from dcgen.checkpoint import Model
+from dcgen.config import Sampling
 from dcgen.device import autocast
 from dcgen.dit.conditioning import ConditionBatch
 from dcgen.dit.model import Prepared
@@ -24,20 +24,6 @@ from dcgen.specks import without_specks
 from dcgen.types import MOVABLE, UNKNOWN, Conditions, Labels, Scene
 
 Progress = Callable[[int], None]  # called with the steps done since the last call
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the velocity field is integrated. guidance 1 uses the condition as it is; shift > 1 dwells on the noise."""
-
-    steps: int = 12
-    guidance: float = 2.0
-    sampler: str = "euler"
-    shift: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.sampler not in SAMPLERS or not 0 <= self.guidance < 100 or self.shift <= 0:
-            raise ValueError(f"sampling needs steps >= 1, a sampler of {sorted(SAMPLERS)} and guidance >= 0: {self}")
 
 
 def check_fits(conditions: Conditions, model: Model) -> None:
@@ -176,7 +162,7 @@ def generate_parts(
     is cut from the chunk whose anchor is nearest, once the chunk after it has widened the canvas. given(f) holds
     ego-centred labels [X, Y, Z] of a recorded frame that pass through unchanged, UNKNOWN elsewhere.
     """
-    rollout = Rollout(model, seed, sampling or Sampling())
+    rollout = Rollout(model, seed, sampling or model.config.sampling)
     done = 0
     before: Chunk | None = None
     names = {"seed": seed, "model": model.config.name, "model_sha256": model.sha256, "scenario": scenario}

@@ -21,7 +21,7 @@ class Prepared:
     layout: Float[Tensor, "B N W"]
     known: Float[Tensor, "B D"]
     vector: Float[Tensor, "B W"]
-    near: Near  # the layout near each cell, for the local head
+    near: Near | None  # the layout near each cell, for the local head where there is one
 
 
 class Dit(nn.Module):
@@ -37,7 +37,7 @@ class Dit(nn.Module):
         modulate, final = nn.Linear(dit.width, 6 * dit.width), nn.Linear(dit.width, 2 * dit.width)
         self.modulation = nn.Sequential(nn.SiLU(), modulate)
         self.blocks = nn.ModuleList(Block(dit.width, dit.heads, dit.mlp_ratio) for _ in range(dit.depth))
-        self.local = LocalHead(config)
+        self.local = LocalHead(config) if dit.local_depth else None
         self.norm = nn.LayerNorm(dit.width, elementwise_affine=False)
         self.final = nn.Sequential(nn.SiLU(), final)
         for layer in (modulate, final):
@@ -46,7 +46,8 @@ class Dit(nn.Module):
 
     def prepare(self, conditions: ConditionBatch) -> Prepared:
         known = conditions.known * conditions.present[:, None]
-        return Prepared(self.layout(conditions), known, self.vector.given(conditions), self.local.prepare(conditions))
+        near = self.local.prepare(conditions) if self.local is not None else None
+        return Prepared(self.layout(conditions), known, self.vector.given(conditions), near)
 
     def velocity(
         self, latents: Float[Tensor, "B D"], time: Float[Tensor, " B"], prepared: Prepared
@@ -55,11 +56,15 @@ class Dit(nn.Module):
         x = self.tokens.embed(latents, prepared.known) + prepared.layout
         vector = self.vector.at(time) + prepared.vector
         modulation = self.modulation(vector).unflatten(1, (6, -1))
-        cos, sin = rotary_table(self.tokens.position, self.config.dit.width // self.config.dit.heads)
+        # In units of half a token: the same frequencies serve patches of every size.
+        position = self.tokens.position * (2 / self.config.dit.patch)
+        cos, sin = rotary_table(position, self.config.dit.width // self.config.dit.heads)
         for block in self.blocks:
             x = block(x, modulation, cos, sin)
         shift, scale = self.final(vector)[:, None].chunk(2, dim=2)
         far = self.tokens.leave(self.norm(x) * (1 + scale) + shift)
+        if self.local is None or prepared.near is None:
+            return far
         return far + self.local(latents, prepared.known, vector, prepared.near)
 
     def forward(

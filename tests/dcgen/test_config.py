@@ -5,17 +5,44 @@ from dataclasses import replace
 
 import pytest
 
-from dcgen.config import PRESETS, DitConfig, ModelConfig, VaeConfig, nano, paper
+from dcgen.config import PRESETS, SAMPLERS, DitConfig, ModelConfig, VaeConfig, base, nano, paper, wide
+from dcgen.sampler import SAMPLERS as INTEGRATORS
+from dcgen.types import CLASS_NAMES
 from tests.dcgen.small import CONFIG, DIT, GRID, PLAIN, VAE
 
 
-@pytest.mark.parametrize("config", [CONFIG, PLAIN, nano(), paper()], ids=["tiny", "plain", "nano", "paper"])
+@pytest.mark.parametrize("config", [CONFIG, PLAIN, nano(), base(), wide(), paper()], ids=lambda c: c.name)
 def test_a_configuration_survives_json(config):
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 def test_presets_carry_their_names():
-    assert {name: make().name for name, make in PRESETS.items()} == {"nano": "nano", "paper": "paper"}
+    assert {name: make().name for name, make in PRESETS.items()} == {n: n for n in ("nano", "base", "wide", "paper")}
+
+
+def test_base_and_wide_have_the_papers_scale():
+    assert base().grid.shape == (128, 128, 8) and base().frames == 16 and base().compression >= 20
+    assert wide().grid.extent_m == pytest.approx((80, 80, 6.4)) and wide().frames == 16
+    assert wide().vae == base().vae
+
+
+def test_samplers_have_the_names_that_a_configuration_may_hold():
+    assert tuple(INTEGRATORS) == SAMPLERS
+
+
+def test_another_class_list_is_named():
+    values = nano().to_dict()
+    values["classes"][3] = "tram"
+    with pytest.raises(ValueError, match=f"classes: number 3 is 'tram', this dcgen has '{CLASS_NAMES[3]}'"):
+        ModelConfig.from_dict(values)
+    with pytest.raises(ValueError, match=f"classes: 2 of them, this dcgen has {len(CLASS_NAMES)}"):
+        ModelConfig.from_dict({**values, "classes": ["free", "road"]})
+
+
+def test_a_file_from_before_classes_and_sampling_were_written_down_is_read():
+    values = nano().to_dict()
+    del values["classes"], values["sampling"]
+    assert ModelConfig.from_dict(values) == nano()
 
 
 def test_sizes_follow_from_grid_and_strides():
@@ -31,7 +58,11 @@ def test_sizes_follow_from_grid_and_strides():
     ("make", "field"),
     [
         (lambda: replace(VAE, stride=0), "vae.stride"),
-        (lambda: replace(VAE, stride=1), "vae.stride must be a power of two"),
+        (lambda: replace(VAE, stride=3), "vae.stride must be a power of two"),
+        (lambda: replace(VAE, projection="sum"), "vae.projection must be one of attention, average"),
+        (lambda: replace(VAE, decoder="queries"), "vae.decoder queries needs static_once false"),
+        (lambda: replace(DIT, rollout="spiral"), "dit.rollout must be one of padded"),
+        (lambda: replace(DIT, interval=1), "dit.interval"),
         (lambda: replace(VAE, volume_stride=6), "vae.volume_stride must be a power of two"),
         (lambda: replace(VAE, widths=(8,)), "vae.widths"),
         (lambda: replace(VAE, widths=(8, 13)), "vae.widths"),
