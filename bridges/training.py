@@ -83,7 +83,8 @@ def open_source(folders: Sequence[Path], count: int, seed: int, config: ModelCon
 class TrainingOrder:
     """What is asked of `dcgen train`. folders: one data set, or worlds, of which `count` clips are cut.
 
-    vae is the run of an autoencoder, start the name or folder of a model whose transformer goes on. asked holds
+    vae is the run of an autoencoder, start the name or folder of a model whose transformer goes on,
+    or that lends a new autoencoder its weights. asked holds
     steps, batch, learning_rate and accumulate; None stands for what has worked.
     """
 
@@ -106,8 +107,8 @@ def run_training(order: TrainingOrder, tell: Tell) -> Path:
     from dcgen.recipes import load_vae, train_decoder, train_dit, train_vae
     from dcgen.train import TrainConfig
 
-    if order.start is not None and (order.stage != "dit" or order.vae is not None):
-        raise DcgenError("--start is for dcgen train dit, in place of --vae; leave one of them out")
+    if order.start is not None and (order.stage == "decoder" or order.vae is not None):
+        raise DcgenError("--start is for dcgen train vae and dit, in place of --vae; leave one of them out")
     asked = {name: value for name, value in order.asked.items() if value is not None}
     how = TrainConfig(**{**DEFAULTS[order.stage], **asked}, seed=order.seed)
     rest = (order.out, how, _reporter(tell), order.minutes)
@@ -117,7 +118,8 @@ def run_training(order: TrainingOrder, tell: Tell) -> Path:
 
     if order.stage == "vae":
         config = preset(order.sizes)
-        return train_vae(config, clips(config), *rest)
+        start = load_model(order.start) if order.start is not None else None
+        return train_vae(config, clips(config), *rest, start=start)
     if order.start is not None:
         model = load_model(order.start, default_device())
         return train_dit(model, clips(model.config), *rest)

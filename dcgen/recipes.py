@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcgen.checkpoint import Model, build, load_part, read_config, read_tensors, save_model, write_tensors
 from dcgen.config import ModelConfig
@@ -39,10 +39,25 @@ def train_vae(
     how: TrainConfig,
     report: Report | None = None,
     minutes: float | None = None,
+    start: Model | None = None,
 ) -> Path:
-    """First stage. Returns the file of EMA weights; a run folder is resumed."""
+    """First stage. Returns the file of EMA weights; a run folder is resumed.
+
+    start: a model, perhaps of other sizes, whose autoencoder lends every weight that fits.
+    """
     torch.manual_seed(how.seed)
-    return _fit_vae(VaeStage(Vae(config), label_weights(clips)), clips, out, how, report, minutes)
+    vae = Vae(config)
+    if start is not None:
+        lend(start.vae, vae)
+    return _fit_vae(VaeStage(vae, label_weights(clips)), clips, out, how, report, minutes)
+
+
+def lend(source: nn.Module, target: nn.Module) -> int:
+    """Copies the weights whose names and shapes agree; returns how many tensors did."""
+    mine = target.state_dict()
+    fits = {name: t for name, t in source.state_dict().items() if name in mine and mine[name].shape == t.shape}
+    target.load_state_dict({**mine, **fits})
+    return len(fits)
 
 
 def train_decoder(

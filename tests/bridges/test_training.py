@@ -75,9 +75,9 @@ def test_live_clips_are_those_a_shard_would_hold(worlds: list[World], live: Live
     assert cut["moving"].any() and cut["layout_agents"].any() and np.ptp(cut["trajectory"]) > 1
 
 
-@pytest.mark.parametrize(("stage", "vae"), [("vae", None), ("decoder", None), ("dit", Path("runs/vae"))])
+@pytest.mark.parametrize(("stage", "vae"), [("vae", Path("runs/vae")), ("decoder", None), ("dit", Path("runs/vae"))])
 def test_a_start_that_would_be_ignored_is_refused(stage: str, vae: Path | None, tmp_path: Path) -> None:
     order = TrainingOrder(stage, (tmp_path,), tmp_path / "run", vae=vae, start="nano")
-    with pytest.raises(DcgenError, match=r"--start is for dcgen train dit, in place of --vae"):
+    with pytest.raises(DcgenError, match=r"--start is for dcgen train vae and dit, in place of --vae"):
         run_training(order, print)
     assert not (tmp_path / "run").exists()

@@ -9,10 +9,11 @@ import torch
 from dcgen.checkpoint import load_model, read_tensors, write_tensors
 from dcgen.errors import CheckpointError, GridMismatch
 from dcgen.generate import Sampling, generate
-from dcgen.recipes import check_fits, load_vae, train_decoder, train_dit, train_vae
+from dcgen.recipes import check_fits, lend, load_vae, train_decoder, train_dit, train_vae
 from dcgen.stages import dit_batches, label_weights, vae_batches
 from dcgen.train import TrainConfig
 from dcgen.types import UNKNOWN
+from dcgen.vae.model import Vae
 from tests.dcgen.small import CONFIG, GRID, chunk, clip, dataset_of, standing
 
 HOW = TrainConfig(steps=3, batch=2, warmup=1, save_s=1e9, log_every=1)
@@ -67,6 +68,17 @@ def test_latents_of_another_autoencoder_are_refused(runs, clips, tmp_path):
     write_tensors(tmp_path / "ema.safetensors", tensors, metadata)
     with pytest.raises(CheckpointError, match=r"statistics\.safetensors: belongs to another autoencoder"):
         train_dit(tmp_path, clips, folder / "dit", HOW)
+
+
+def test_an_autoencoder_lends_what_fits_to_one_of_other_sizes():
+    torch.manual_seed(0)
+    small, other = Vae(CONFIG), Vae(replace(CONFIG, vae=replace(CONFIG.vae, volume_channels=2)))
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    lent = lend(small, other)
+    taken = {name for name, t in small.state_dict().items() if t.shape == before[name].shape}
+    assert 0 < lent == len(taken) < len(before)
+    for name, tensor in other.state_dict().items():
+        assert torch.equal(tensor, small.state_dict()[name] if name in taken else before[name]), name
 
 
 def test_clips_of_another_shape_are_named(clips):
