@@ -97,7 +97,7 @@ class VaeConfig:
         _check_choice("vae.projection", self.projection, PROJECTIONS)
         _check_choice("vae.decoder", self.decoder, DECODERS)
         if self.decoder == "queries" and self.static_once:
-            raise ValueError("vae.decoder queries needs static_once false: every voxel of every frame is asked by itself")
+            raise ValueError("vae.decoder queries needs static_once false: each voxel of each frame is asked")
         if len(self.widths) != 2 or self.widths[-1] % self.heads:
             raise ValueError(f"vae.widths needs two sizes, the last divisible by {self.heads} heads, got {self.widths}")
         for name in ("stride", "volume_stride"):
