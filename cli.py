@@ -124,7 +124,7 @@ def train(
     clips: Annotated[list[Path], typer.Argument(metavar="CLIPS...", help="A data set, or worlds.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint, log, curve; goes on from them.")],
     vae: Annotated[Path | None, typer.Option(help="The run folder of the stage before.")] = None,
-    start: Annotated[str | None, typer.Option(help="A model whose transformer goes on; for vae, one that lends weights.")] = None,
+    start: Annotated[str | None, typer.Option(help="A model that goes on (dit) or lends its weights (vae).")] = None,
     preset: Annotated[str, typer.Option(help="The model's sizes: nano, base, wide or paper.")] = "nano",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Clips a batch.")] = None,
