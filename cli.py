@@ -146,6 +146,7 @@ def train(
 def evaluate(
     map: Annotated[Path, typer.Option(help="An OpenDRIVE file; best one that the model has not seen.")],
     model: Annotated[str, typer.Option(help="A shipped model's name, or the path of one.")] = "nano",
+    vae: Annotated[str | None, typer.Option(help="An autoencoder alone: a run folder, or a shipped one.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="How many clips to measure on.")] = 200,
     generate: Annotated[int | None, typer.Option(min=0, help="How many of them to generate again; all.")] = None,
     long: Annotated[int, typer.Option(min=0, help="How many scenes of 128 frames.")] = 4,
@@ -155,14 +156,17 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on a world that is built on a map."""
-    from bridges.evaluation import evaluate_on_map
+    from bridges.evaluation import evaluate_autoencoder, evaluate_on_map
     from dcgen.eval.report import markdown
 
     with progress("evaluating") as bar:
-        figures = evaluate_on_map(
-            model, map, clips, seed, tell, bar,
-            generate_clips=generate, long_scenes=long, steps=steps, guidance=guidance,
-        )  # fmt: skip
+        if vae is not None:
+            figures = evaluate_autoencoder(vae, map, clips, seed, tell, bar)
+        else:
+            figures = evaluate_on_map(
+                model, map, clips, seed, tell, bar,
+                generate_clips=generate, long_scenes=long, steps=steps, guidance=guidance,
+            )  # fmt: skip
     print(json.dumps(figures) if as_json else markdown(figures))
 
 

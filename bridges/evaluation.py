@@ -13,7 +13,7 @@ import numpy as np
 from dcgen.config import ModelConfig
 from dcgen.errors import WorldError
 from dcgen.eval.consistency import EgoFrames
-from dcgen.eval.report import evaluate
+from dcgen.eval.report import bars_of, evaluate
 from dcgen.types import UNKNOWN, AgentTracks, Clip, Conditions, Labels
 from scenarios.compile import OVERLAP
 from scenarios.lead import chunk_starts
@@ -26,6 +26,7 @@ from scenarios.world.store import World, build_world, load_world
 if TYPE_CHECKING:
     from dcgen.checkpoint import Model
     from dcgen.config import Sampling
+    from dcgen.vae.model import Vae
 
 Tell = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -50,25 +51,53 @@ def evaluate_on_map(
     from dcgen.device import default_device
 
     model = load_model(model_name, default_device())
-    tell(f"building a world on {map_path}")
-    world = world_of(map_path, seed)
+    world = _told_world(map_path, seed, clips, tell)
     config = model.config
     sampling = config.sampling.but(steps, guidance)
-    tell(f"{clips} clips of {world.name}")
     return evaluate(
-        (
-            _unseen(sample_clip(world, np.random.default_rng([seed, n]), config.grid, config.frames, config.dt_s))
-            for n in range(clips)
-        ),
-        lambda clip: reconstruct(clip, model),
+        unseen_clips(world, config, clips, seed),
+        lambda clip: reconstruct(clip, model.vae),
         lambda conditions, noise: make_again(conditions, noise, model, sampling),
         latent_values=config.hex_shape.size,
         seed=seed,
         generate_clips=generate_clips,
         long_scenes=(long_scene(world, seed + n, model, sampling) for n in range(long_scenes)),
         real_scenes=(real_scene(world, seed + n, config) for n in range(long_scenes)),
+        bars=bars_of(config.grid),
         progress=lambda done: progress(done, clips),
     )
+
+
+def evaluate_autoencoder(
+    name: str, map_path: Path, clips: int, seed: int, tell: Tell, progress: Progress
+) -> dict[str, Any]:
+    """The figures of an autoencoder alone: a run folder, a file, or a shipped one. Raises as evaluate_on_map does."""
+    from dcgen.recipes import load_vae
+
+    config, vae = load_vae(name)
+    world = _told_world(map_path, seed, clips, tell)
+    return evaluate(
+        unseen_clips(world, config, clips, seed),
+        lambda clip: reconstruct(clip, vae),
+        latent_values=config.hex_shape.size,
+        seed=seed,
+        bars=bars_of(config.grid),
+        progress=lambda done: progress(done, clips),
+    )
+
+
+def _told_world(map_path: Path, seed: int, clips: int, tell: Tell) -> World:
+    tell(f"building a world on {map_path}")
+    world = world_of(map_path, seed)
+    tell(f"{clips} clips of {world.name}")
+    return world
+
+
+def unseen_clips(world: World, config: ModelConfig, clips: int, seed: int) -> Iterator[Clip]:
+    """The clips that figures are measured on: clip n depends on (seed, n) alone, and gives nothing away."""
+    for n in range(clips):
+        rng = np.random.default_rng([seed, n])
+        yield _unseen(sample_clip(world, rng, config.grid, config.frames, config.dt_s))
 
 
 def world_of(map_path: Path, seed: int) -> World:
@@ -90,18 +119,15 @@ def _unseen(clip: Clip) -> Clip:
     return replace(clip, conditions=replace(clip.conditions, known=known))
 
 
-def reconstruct(clip: Clip, model: Model) -> Labels:
+def reconstruct(clip: Clip, vae: Vae) -> Labels:
     """A clip's labels through the latents and back."""
     import torch
 
     from dcgen.device import autocast
-    from dcgen.hexplane import flatten, unflatten
 
-    with torch.inference_mode(), autocast(model.device):
-        labels = torch.from_numpy(clip.labels[None]).to(model.device)
-        latents = flatten(model.vae.encode(labels).mean)
-        logits = model.vae.decode(unflatten(latents, model.config.hex_shape))
-        back: Labels = logits[0].argmax(-1).to(torch.uint8).cpu().numpy()
+    device = next(vae.parameters()).device
+    with torch.inference_mode(), autocast(device):
+        back: Labels = vae.reconstruct(torch.from_numpy(clip.labels[None]).to(device))[0].cpu().numpy()
     return back
 
 

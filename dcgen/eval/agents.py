@@ -87,13 +87,13 @@ def _largest_piece(voxels: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.argwhere(pieces == np.bincount(pieces[solid]).argmax()) + first
 
 
-def agent_recall(labels: Labels, conditions: Conditions) -> dict[int, Tally]:
+def agent_recall(labels: Labels, conditions: Conditions, within_m: float = REACH_M) -> dict[int, Tally]:
     """Conditioned agents found, of those well inside the grid, a frame each; by class id. Labels [T, X, Y, Z].
 
     A voxel of a movable class belongs to the nearest footprint of that class, if that is within REACH_M: so agents
     that touch share no voxel, and a blob that spans two cars counts for each with its own part. An agent is found
-    when the largest connected piece of its voxels has its centroid, seen from above, within REACH_M of the centroid
-    of the footprint (of its part in the grid).
+    when the largest connected piece of its voxels has its centroid, seen from above, within `within_m` of the
+    centroid of the footprint (of its part in the grid).
     """
     grid = conditions.grid
     out = {int(label): Tally() for label in MOVABLE}
@@ -108,17 +108,19 @@ def agent_recall(labels: Labels, conditions: Conditions) -> dict[int, Tally]:
             distance = mine.signed_distance_m(_columns_m(voxels, grid))
             owner = np.where(distance.min(axis=1) <= REACH_M, distance.argmin(axis=1), -1)
             found = sum(
-                _found(voxels[owner == index], visible_centre_m(mine, index, grid), grid) for index in asked.tolist()
+                _offset_m(voxels[owner == index], visible_centre_m(mine, index, grid), grid) <= within_m
+                for index in asked.tolist()
             )
             out[label] += Tally(found, len(asked))
     return out
 
 
-def _found(voxels: NDArray[np.intp], centre_m: Doubles, grid: GridSpec) -> bool:
+def _offset_m(voxels: NDArray[np.intp], centre_m: Doubles, grid: GridSpec) -> float:
+    """How far the largest piece of an agent's voxels lies from where it should."""
     if len(voxels) == 0:
-        return False
+        return float("inf")
     centroid = _columns_m(_largest_piece(voxels), grid).mean(axis=0)
-    return bool(np.linalg.norm(centroid - centre_m) <= REACH_M)
+    return float(np.linalg.norm(centroid - centre_m))
 
 
 def agent_precision(labels: Labels, conditions: Conditions) -> Tally:

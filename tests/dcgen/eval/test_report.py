@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from dcgen.eval.consistency import EgoFrames
-from dcgen.eval.report import BARS, evaluate, markdown, misses
-from dcgen.types import Clip, Semantics, pose_matrix
+from dcgen.eval.report import BARS, FINE_BARS, bars_of, evaluate, markdown, misses
+from dcgen.types import Clip, Semantics, carlasc_grid, nano_grid, pose_matrix, wide_grid
 from tests.dcgen.eval.scenes import GRID, SURFACE, conditions, stamp, street
 
 KEYS = {
-    *BARS, "per_class", "class_jsd_floor", "counts", "seeds", "real", "detail",
+    *FINE_BARS, "bars", "per_class", "class_jsd_floor", "counts", "seeds", "real", "detail",
 }  # fmt: skip
 
 
@@ -54,6 +54,18 @@ def test_a_perfect_model_meets_every_bar():
     assert figures["counts"]["clips"] == 4 and figures["seeds"] == {"first": 3, "last": 6}
     assert figures["counts"]["conditioned_agents"] == 12
     assert json.loads(json.dumps(figures)) == figures
+
+
+def test_finer_voxels_have_finer_bars():
+    assert bars_of(nano_grid()) is BARS and bars_of(carlasc_grid()) is bars_of(wide_grid()) is FINE_BARS
+    figures = run(bars=FINE_BARS, latent_values=1440)
+    assert misses(figures) == ["compression"] and figures["agent_recall_half_m"] == 1.0
+
+
+def test_an_autoencoder_alone_has_its_own_figures_alone():
+    figures = run(generate=None, long_scenes=(), real_scenes=())
+    table = markdown(figures)
+    assert "`vae_miou`" in table and "`moving_iou`" in table and "`agent_recall`" not in table
 
 
 def test_a_poor_model_is_told_so():
