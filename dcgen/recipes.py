@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from dcgen.train import Report, TrainConfig, train
 from dcgen.vae.model import Vae
 
 EMA = "ema.safetensors"
+SHIPPED_VAE = "vae.safetensors"  # of a preset whose transformer is not trained yet
 DECODER_NOISE = 1.1  # of the latents' spread, when the decoder alone is trained
 
 
@@ -121,8 +123,8 @@ def train_dit(
     return save_model(Model(config, vae.cpu(), dit, *statistics), out / "model", torch.bfloat16)
 
 
-def load_vae(weights: Path) -> tuple[ModelConfig, Vae]:
-    """An autoencoder from the file that train_vae left, in eval mode."""
+def load_vae(weights: Path | str) -> tuple[ModelConfig, Vae]:
+    """An autoencoder in eval mode: from what train_vae left, or a shipped one by name."""
     path = _file(weights)
     tensors, metadata = read_tensors(path)
     config = read_config(path, metadata)
@@ -131,11 +133,15 @@ def load_vae(weights: Path) -> tuple[ModelConfig, Vae]:
     return config, vae.eval().to(default_device())
 
 
-def _file(weights: Path) -> Path:
-    return weights / EMA if weights.is_dir() else weights
+def _file(weights: Path | str) -> Path:
+    shipped = Path(str(resources.files("dcgen") / "weights" / str(weights) / SHIPPED_VAE))
+    if shipped.is_file():
+        return shipped
+    path = Path(weights)
+    return path / EMA if path.is_dir() else path
 
 
-def _digest(weights: Path) -> str:
+def _digest(weights: Path | str) -> str:
     return hashlib.sha256(_file(weights).read_bytes()).hexdigest()
 
 
