@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ from dcgen.config import PRESETS, ModelConfig
 from dcgen.dataset.source import ClipRows, ClipSource
 from dcgen.errors import DcgenError
 from dcgen.types import Clip
-from scenarios.world.cut.clips import sample_clip
+from scenarios.world.cut.clips import candidates_of, make_clip
+from scenarios.world.cut.recipe import ClipRecipe, Pick
 from scenarios.world.store import World, load_world
 
 Tell = Callable[[str], None]
@@ -49,9 +51,19 @@ class LiveClips:
     def clip_shape(self) -> tuple[int, ...]:
         return (self.config.frames, *self.config.grid.shape)
 
+    @property
+    def content_sha256(self) -> str:
+        """Of the worlds by their names, towns and traffic, of the seed, and of the clips' shape."""
+        digest = hashlib.sha256(repr((self.seed, self.config.grid, self.config.frames, self.config.dt_s)).encode())
+        for world in self.worlds:
+            digest.update(repr((world.name, world.seed, world.made_from)).encode())
+            for part in (world.traffic.pose, world.tile.surface_class, world.tile.span_class):
+                digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
     def rows(self, index: NDArray[np.int64], fields: Iterable[str]) -> dict[str, NDArray]:
         """The named arrays of some clips, as ClipRows.rows gives them."""
-        clips = [self._clip(int(n)) for n in index]
+        clips = [self.clip(int(n)) for n in index]
         read: dict[str, Callable[[Clip], Any]] = {
             "labels": lambda clip: clip.labels,
             "moving": lambda clip: clip.moving,
@@ -62,10 +74,13 @@ class LiveClips:
         }
         return {name: np.stack([read[name](clip) for clip in clips]) for name in fields}
 
-    def _clip(self, n: int) -> Clip:
-        rng = np.random.default_rng([self.seed, n])
+    def clip(self, n: int) -> Clip:
+        """Anchored or ego-centred, as the model wants it: of the same moment either way."""
+        rng, config = np.random.default_rng([self.seed, n]), self.config
         world = self.worlds[int(rng.integers(len(self.worlds)))]
-        return sample_clip(world, rng, self.config.grid, self.config.frames, self.config.dt_s)
+        recipe = ClipRecipe(config.grid, config.frames, config.dt_s, ego_centred=not config.anchored)
+        row, start = candidates_of(world, config.frames, config.dt_s).draw(recipe.mix, rng)
+        return make_clip(world, Pick(row, start, 0), recipe)
 
 
 def open_source(folders: Sequence[Path], count: int, seed: int, config: ModelConfig) -> ClipSource:

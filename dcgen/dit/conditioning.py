@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dcgen.config import ModelConfig
 from dcgen.hexplane import PLANES
+from dcgen.rollout import rollout_of
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,31 @@ def sinusoid(value: Float[Tensor, " B"], channels: int) -> Float[Tensor, "B C"]:
 
 
 class VectorCondition(nn.Module):
-    """Noise time, and ego trajectory with command, as vectors that are added."""
+    """Noise time, and ego trajectory with command, as vectors that are added.
 
-    def __init__(self, width: int) -> None:
+    With an interval also how long a step is, as shortcut models do (arXiv 2410.12557). It begins as nothing, so that a
+    student begins as its teacher whatever the step.
+    """
+
+    def __init__(self, width: int, interval: bool = False) -> None:
         super().__init__()
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.pose = nn.Sequential(nn.Linear(4 + 16, width), nn.SiLU(), nn.Linear(width, width))
         self.command = nn.Embedding(4, width)
         self.null = nn.Parameter(torch.zeros(width))
+        self.length = None
+        if interval:
+            last = nn.Linear(width, width)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.length = nn.Sequential(nn.Linear(64, width), nn.SiLU(), last)
 
-    def at(self, time: Float[Tensor, " B"]) -> Float[Tensor, "B W"]:
-        return self.time(sinusoid(time, 64))
+    def at(self, time: Float[Tensor, " B"], stop: Float[Tensor, " B"] | None = None) -> Float[Tensor, "B W"]:
+        """Of a time, and of where the step ends; without an end the step has no length."""
+        vector = self.time(sinusoid(time, 64))
+        if self.length is None:
+            return vector
+        return vector + self.length(sinusoid(torch.zeros_like(time) if stop is None else stop - time, 64))
 
     def given(self, c: ConditionBatch) -> Float[Tensor, "B W"]:
         x_y, yaw = c.trajectory[..., :2] / 10.0, c.trajectory[..., 2:]
@@ -86,6 +101,7 @@ class LayoutCondition(nn.Module):
         dit, shape = config.dit, config.hex_shape
         width, inner = dit.width, dit.layout_width
         self.dit, self.shape, self.width = dit, shape, width
+        self.rollout = rollout_of(dit.rollout, shape, dit.patch)
         # Halve until one cell is one token of the xy plane.
         halvings = int(math.log2(config.vae.stride * dit.patch))
         self.static = self._pyramid(config.static_channels, inner, width, halvings)
@@ -128,11 +144,8 @@ class LayoutCondition(nn.Module):
         return torch.cat(tokens, dim=1) * c.present[:, None, None]
 
     def _rolled(self, planes: dict[str, Tensor]) -> Float[Tensor, "B N W"]:
-        """Plane features in the order of the kept patches of the padded rollout: row block by row block."""
-        xy, xz, tx = planes["xy"], planes["xz"], planes["tx"].transpose(1, 2)
-        top = torch.cat([xy, xz, tx], dim=2).flatten(1, 2)
-        middle = torch.cat([planes["ty"], planes["tz"]], dim=2).flatten(1, 2)
-        return torch.cat([top, middle, planes["yz"].transpose(1, 2).flatten(1, 2)], dim=1)
+        """Plane features, each token's where it lies."""
+        return self.rollout.read(planes)
 
     def _volume(self, static: Tensor, agents: Tensor) -> Float[Tensor, "B N W"]:
         batch = len(agents)

@@ -1,4 +1,4 @@
-"""Latents to tokens and back: padded rollout, patches, padding dropped. B batch, N token, D values a token."""
+"""Latents to tokens and back: the rollout of the planes, then the volume. B batch, N token, D values a token."""
 
 from __future__ import annotations
 
@@ -10,24 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dcgen.config import ModelConfig
-from dcgen.hexplane import (
-    PLANES,
-    HexPlane,
-    flatten,
-    patchify,
-    plane_tokens,
-    roll,
-    unflatten,
-    unpatchify,
-    unroll,
-    volume_tokens,
-)
+from dcgen.hexplane import PLANES, HexPlane, flatten, unflatten, volume_tokens
+from dcgen.rollout import rollout_of
 
 
 class Tokens(nn.Module):
     """Cuts latents into tokens, embeds them, and puts predicted tokens back. No learned size of T, X, Y or Z."""
 
-    keep: Tensor
     position: Tensor
     plane: Tensor
 
@@ -35,9 +24,10 @@ class Tokens(nn.Module):
         """inputs: how many latents are stacked along channels on the way in (noise, known)."""
         super().__init__()
         dit, shape = config.dit, config.hex_shape
-        self.shape, self.patch, self.volume_patch = shape, dit.patch, dit.volume_patch
-        planes = plane_tokens(shape, dit.patch)
-        self.plane_count = len(planes.keep)
+        self.shape, self.volume_patch = shape, dit.volume_patch
+        self.rollout = rollout_of(dit.rollout, shape, dit.patch)
+        planes = self.rollout.places
+        self.plane_count = len(planes.plane)
         positions, identities = [planes.position], [planes.plane]
         values = shape.channels * dit.patch**2
         self.enter_plane = nn.Linear(inputs * values, dit.width)
@@ -55,14 +45,13 @@ class Tokens(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.identity = nn.Embedding(len(PLANES) + 1, dit.width)
-        self.register_buffer("keep", planes.keep, persistent=False)
         self.register_buffer("position", torch.cat(positions), persistent=False)
         self.register_buffer("plane", torch.cat(identities), persistent=False)
 
     def split(self, latents: Float[Tensor, "B D"]) -> list[Tensor]:
         """[plane tokens, volume tokens if any], raw values."""
         planes = unflatten(latents, self.shape)
-        parts = [patchify(roll(planes), self.patch)[:, self.keep]]
+        parts = [self.rollout.split(planes)]
         if planes.volume is not None:
             t, x, y = self.volume_patch
             parts.append(rearrange(planes.volume, "b c (t p) (x q) (y r) -> b (t x y) (c p q r)", p=t, q=x, r=y))
@@ -70,11 +59,8 @@ class Tokens(nn.Module):
 
     def join(self, parts: list[Tensor]) -> Float[Tensor, "B D"]:
         """The inverse of split."""
-        s, p = self.shape, self.patch
-        side = s.t + s.x + s.z, s.y + s.z + s.t
-        grid = parts[0].new_zeros(len(parts[0]), side[0] * side[1] // p**2, parts[0].shape[2])
-        grid = grid.index_copy(1, self.keep, parts[0])
-        planes = unroll(unpatchify(grid, side[0], p), s)
+        s = self.shape
+        planes = self.rollout.join(parts[0])
         volume = None
         if len(parts) > 1:
             t, x, y = self.volume_patch

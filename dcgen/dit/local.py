@@ -28,8 +28,9 @@ class LayoutReader(nn.Module):
     def __init__(self, layout: int, fold: int, width: int) -> None:
         super().__init__()
         self.folded = nn.Sequential(nn.PixelUnshuffle(fold), nn.Conv2d(layout * fold**2, width, 3, padding=1))
-        layers: list[nn.Module] = [nn.Conv2d(layout, width // 2, 3, padding=1)]
-        for step in range(int(math.log2(fold))):
+        halvings = int(math.log2(fold))
+        layers: list[nn.Module] = [nn.Conv2d(layout, width // 2 if halvings else width, 3, padding=1)]
+        for step in range(halvings):
             layers += [nn.SiLU(), nn.Conv2d(width if step else width // 2, width, 3, stride=2, padding=1)]
         self.deep = nn.Sequential(*layers, nn.SiLU(), zero(nn.Conv2d(width, width, 1)))
 

@@ -14,7 +14,8 @@ from dcgen.hexplane import PLANES, HexPlane
 from dcgen.types import MOVABLE, NUM_CLASSES, UNKNOWN, Semantics
 from dcgen.vae.backbone import SparseBackbone, SparseVolume
 from dcgen.vae.decoder import AnchoredDecoder, HadamardDecoder
-from dcgen.vae.projection import Refine, SummaryAttention, axis_code
+from dcgen.vae.projection import AverageProjection, Refine, SummaryAttention, axis_code
+from dcgen.vae.queries import QueryDecoder
 
 FREQUENCIES = 6
 
@@ -70,7 +71,13 @@ class Encoder(nn.Module):
         names = [*PLANES, "volume"] if vae.volume_channels else list(PLANES)
         # A plane's key and value see where a site lies along the axes that the plane drops.
         dropped = {"xy": 2, "xz": 2, "yz": 2, "tx": 3, "ty": 3, "tz": 3, "volume": 3}
-        self.project = nn.ModuleDict({n: SummaryAttention(width, code * dropped[n], vae.heads) for n in names})
+
+        def projection(name: str) -> nn.Module:
+            if vae.projection == "average":
+                return AverageProjection(width)
+            return SummaryAttention(width, code * dropped[name], vae.heads)
+
+        self.project = nn.ModuleDict({n: projection(n) for n in names})
         self.refine = nn.ModuleDict({n: Refine(width, 3 if n == "volume" else 2) for n in names})
         sizes = {n: vae.volume_channels if n == "volume" else vae.channels for n in names}
         self.statistics = nn.ModuleDict({n: nn.Linear(width, 2 * sizes[n]) for n in names})
@@ -152,7 +159,10 @@ class Vae(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.decoder = AnchoredDecoder(config) if config.vae.static_once else HadamardDecoder(config)
+        if config.vae.static_once:
+            self.decoder: AnchoredDecoder | HadamardDecoder | QueryDecoder = AnchoredDecoder(config)
+        else:
+            self.decoder = QueryDecoder(config) if config.vae.decoder == "queries" else HadamardDecoder(config)
 
     def encode(self, labels: UInt8[Tensor, "B T X Y Z"]) -> Posterior:
         return self.encoder(labels)

@@ -1,4 +1,4 @@
-"""Projection Module: a plane's cell reads the sites it stands for through one query. M sites, H heads, C channels."""
+"""Projection Module: a plane's cell reads the sites it stands for. M sites, N cells, H heads, C channels."""
 
 from __future__ import annotations
 
@@ -54,6 +54,23 @@ class SummaryAttention(nn.Module):
         summary = summary.index_add(0, cell, weight[:, :, None] * value)
         summary = (summary / total[:, :, None]).flatten(1)
         return summary + self.mlp(self.norm(summary)).float()
+
+
+class AverageProjection(nn.Module):
+    """The paper's alternative: the mean of a cell's sites, and one linear map. It sees nothing of where a site lies."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, channels)
+        self.empty = nn.Parameter(torch.zeros(channels))
+
+    def forward(
+        self, sites: Float[Tensor, "M C"], code: Float[Tensor, "M K"], cell: Int[Tensor, " M"], cells: int
+    ) -> Float[Tensor, "N C"]:
+        total = sites.new_zeros(cells, sites.shape[1], dtype=torch.float32).index_add(0, cell, sites.float())
+        count = torch.bincount(cell, minlength=cells)[:, None]
+        mean = self.linear(total / count.clamp_min(1)).float()
+        return torch.where(count > 0, mean, self.empty.float())
 
 
 class Refine(nn.Module):

@@ -75,6 +75,19 @@ def test_live_clips_are_those_a_shard_would_hold(worlds: list[World], live: Live
     assert cut["moving"].any() and cut["layout_agents"].any() and np.ptp(cut["trajectory"]) > 1
 
 
+def test_a_model_whose_frames_follow_the_ego_gets_such_clips(worlds: list[World], live: LiveClips) -> None:
+    centred = LiveClips(worlds, COUNT, SEED, replace(MODEL, anchored=False))
+    moved = 0
+    for n in (0, 3, 5):
+        one, other = live.clip(n), centred.clip(n)
+        assert other.ego_centred and not one.ego_centred and one.source == other.source
+        assert np.array_equal(one.conditions.world_se3_ego, other.conditions.world_se3_ego)
+        middle = MODEL.frames // 2  # where the anchor is
+        assert np.array_equal(one.labels[middle], other.labels[middle])
+        moved += int((one.labels != other.labels).any())
+    assert moved and same(centred.rows(np.array([3]), ["labels"]), {"labels": centred.clip(3).labels[None]})
+
+
 @pytest.mark.parametrize(("stage", "vae"), [("vae", Path("runs/vae")), ("decoder", None), ("dit", Path("runs/vae"))])
 def test_a_start_that_would_be_ignored_is_refused(stage: str, vae: Path | None, tmp_path: Path) -> None:
     order = TrainingOrder(stage, (tmp_path,), tmp_path / "run", vae=vae, start="nano")

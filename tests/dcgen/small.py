@@ -38,6 +38,9 @@ VAE = VaeConfig(
 DIT = DitConfig(width=32, depth=2, heads=2, mlp_ratio=2, volume_patch=(2, 2, 2), layout_width=6)
 CONFIG = ModelConfig("tiny", GRID, FRAMES, 0.2, vae=VAE, dit=DIT)
 PLAIN = replace(CONFIG, vae=replace(VAE, volume_channels=0, static_once=False))  # the paper's form
+# What the paper measures itself against, and planes as fine as the grid.
+QUERIES = replace(PLAIN, vae=replace(PLAIN.vae, projection="average", decoder="queries"))
+FINE = replace(CONFIG, vae=replace(VAE, stride=1, time_stride=1))
 
 
 def randomise(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dcgen.config import ROLLOUTS
 from dcgen.dit.conditioning import LayoutCondition, VectorCondition, sinusoid
 from dcgen.dit.embed import Tokens
-from dcgen.hexplane import PLANES, plane_tokens
+from dcgen.hexplane import PLANES, HexPlane
+from dcgen.rollout import rollout_of
 from dcgen.types import wrap_angle
 from tests.dcgen.small import CONFIG, DIT, FRAMES, GRID, PLAIN, condition_batch, randomise
 
@@ -15,9 +17,11 @@ AXES = {"xy": "xy", "xz": "x", "yz": "y", "tx": "tx", "ty": "ty", "tz": "t", "vo
 UNEVEN = replace(CONFIG, dit=replace(DIT, volume_patch=(4, 1, 3)))
 
 
-def test_plane_features_come_in_the_order_of_the_tokens():
-    layout, patch, shape = LayoutCondition(CONFIG), DIT.patch, CONFIG.hex_shape
-    tokens = plane_tokens(shape, patch)
+@pytest.mark.parametrize("rollout", ROLLOUTS)
+def test_plane_features_come_in_the_order_of_the_tokens(rollout):
+    config = replace(CONFIG, dit=replace(DIT, rollout=rollout))
+    layout, patch, shape = LayoutCondition(config), DIT.patch, CONFIG.hex_shape
+    tokens = Tokens(config, inputs=1)
     size = {axis: getattr(shape, axis) // patch for axis in "txyz"}
     planes = {}
     for index, name in enumerate(PLANES):
@@ -28,8 +32,14 @@ def test_plane_features_come_in_the_order_of_the_tokens():
             grid[..., 1 + "txyz".index(axis)] = centre[:, None] if place == 0 else centre
         planes[name] = grid
     rolled = layout._rolled(planes)[0]
-    assert torch.equal(rolled[:, 0].long(), tokens.plane)
-    torch.testing.assert_close(rolled[:, 1:], tokens.position)
+    count = tokens.plane_count
+    assert torch.equal(rolled[:, 0].long(), tokens.plane[:count])
+    # The same coordinates as latents, cell by cell: a token reads the mean of the patches that its cells lie in.
+    fine = {n: p.repeat_interleave(patch, 1).repeat_interleave(patch, 2).movedim(-1, 1) for n, p in planes.items()}
+    cells = rollout_of(rollout, shape, patch).split(HexPlane(**fine))
+    torch.testing.assert_close(rolled, cells.unflatten(-1, (patch**2, 5)).mean(dim=2)[0])
+    if rollout == "padded":
+        torch.testing.assert_close(rolled[:, 1:], tokens.position[:count])
 
 
 @pytest.mark.parametrize("config", [CONFIG, UNEVEN, PLAIN], ids=["volume", "uneven", "planes"])

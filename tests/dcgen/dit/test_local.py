@@ -7,7 +7,7 @@ import torch
 
 from dcgen.dit.local import LocalHead
 from dcgen.hexplane import HexPlane, flatten, unflatten
-from tests.dcgen.small import CONFIG, DIT, PLAIN, condition_batch, randomise
+from tests.dcgen.small import CONFIG, DIT, FINE, PLAIN, condition_batch, randomise
 
 DEPTH = 1
 WIDE = replace(
@@ -17,7 +17,7 @@ WIDE = replace(
 REACH = DEPTH + 2  # cells: on the way in or in the layout's reader, in each block, on the way out
 LEVEL_REACH = REACH + 2 * DEPTH + 3  # and down to cells twice as large, in each block there, up again
 FRAMES, PLANE, VOLUME = WIDE.vae.time_stride, WIDE.vae.stride, WIDE.vae.volume_stride  # frames or voxels a cell
-CONFIGS = pytest.mark.parametrize("config", [CONFIG, PLAIN], ids=["volume", "planes"])
+CONFIGS = pytest.mark.parametrize("config", [CONFIG, PLAIN, FINE], ids=["volume", "planes", "fine"])
 
 
 def local_head(config=WIDE):

@@ -7,9 +7,11 @@ from dcgen.hexplane import HexPlane, unflatten
 from dcgen.types import NUM_CLASSES
 from dcgen.vae.decoder import HeightCode, spread
 from dcgen.vae.model import Vae
-from tests.dcgen.small import CONFIG, FRAMES, GRID, PLAIN, randomise
+from tests.dcgen.small import CONFIG, FINE, FRAMES, GRID, PLAIN, QUERIES, randomise
 
-CONFIGS = pytest.mark.parametrize("config", [CONFIG, PLAIN], ids=["anchored", "hadamard"])
+CONFIGS = pytest.mark.parametrize(
+    "config", [CONFIG, PLAIN, QUERIES, FINE], ids=["anchored", "hadamard", "queries", "fine"]
+)
 
 
 def latents(config, batch=2, seed=0):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dcgen.vae.projection import ChannelNorm, Refine, SummaryAttention, axis_code
+from dcgen.vae.projection import AverageProjection, ChannelNorm, Refine, SummaryAttention, axis_code
 from tests.dcgen.small import randomise
 from tests.reference import summary_by_softmax
 
@@ -56,6 +56,23 @@ def test_the_order_of_sites_does_not_matter_and_a_cell_reads_its_own():
     here = cell == 2
     alone = module(sites[here], code[here], torch.zeros_like(cell[here]), 1)
     torch.testing.assert_close(alone[0], whole[2])
+
+
+def test_an_average_is_a_loop_over_cells_in_values_and_gradients():
+    module = randomise(AverageProjection(CHANNELS))
+    _, sites, code, cell = pooling()
+    got = module(sites, code, cell, CELLS)
+    rows = [sites[cell == n] for n in range(CELLS)]
+    want = torch.stack([module.linear(r.mean(0)) if len(r) else module.empty for r in rows])
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+    probe = torch.randn(got.shape, generator=torch.Generator().manual_seed(2))
+    inputs = [sites, *module.parameters()]
+    fast, slow = (torch.autograd.grad((out * probe).sum(), inputs) for out in (got, want))
+    for f, s in zip(fast, slow, strict=True):
+        torch.testing.assert_close(f, s, rtol=1e-4, atol=1e-5)
+        assert f.any()
+    none = module(sites[:0], code[:0], cell[:0], 3)
+    torch.testing.assert_close(none, module.empty.expand(3, -1))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 32, 64])

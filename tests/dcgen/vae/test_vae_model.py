@@ -8,10 +8,11 @@ import torch
 
 from dcgen.hexplane import PLANES, flatten
 from dcgen.types import MOVABLE, NUM_CLASSES, UNKNOWN, Semantics
+from dcgen.vae.loss import kl_to_standard_normal
 from dcgen.vae.model import Vae, split_static
-from tests.dcgen.small import CONFIG, FRAMES, GRID, PLAIN, randomise, street
+from tests.dcgen.small import CONFIG, FINE, FRAMES, GRID, PLAIN, QUERIES, randomise, street
 
-CONFIGS = pytest.mark.parametrize("config", [CONFIG, PLAIN], ids=["anchored", "hadamard"])
+CONFIGS = pytest.mark.parametrize("config", [CONFIG, PLAIN, QUERIES], ids=["anchored", "hadamard", "queries"])
 
 
 def random_labels(batch=2, seed=0, shape=(FRAMES, *GRID.shape)):
@@ -153,3 +154,14 @@ def test_no_size_of_the_grid_is_in_the_weights(config):
     wider = replace(config, frames=8, grid=replace(GRID, shape=(24, 16, 12)))
     first, second = Vae(config).state_dict(), Vae(wider).state_dict()
     assert {n: t.shape for n, t in first.items()} == {n: t.shape for n, t in second.items()}
+
+
+@pytest.mark.parametrize("config", [CONFIG, PLAIN, QUERIES, FINE], ids=["anchored", "hadamard", "queries", "fine"])
+def test_a_step_moves_every_weight(config):
+    vae = randomise(Vae(config)).train()
+    posterior = vae.encode(random_labels())
+    logits = vae.decode(posterior.sample(torch.Generator().manual_seed(1)))
+    (logits.square().mean() + kl_to_standard_normal(posterior.mean, posterior.log_variance)).backward()
+    # Every cell of the planes holds a site here: nothing asks for the empty token.
+    still = {name for name, p in vae.named_parameters() if p.grad is None or not p.grad.any()}
+    assert still <= {name for name, _ in vae.named_parameters() if name.endswith(".empty")}
