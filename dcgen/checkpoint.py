@@ -59,11 +59,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Writes a safetensors file beside its place and renames it, so that a reader never sees half a file."""
     partial = path.with_name(path.name + ".partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = save(plain, {**metadata, DIGEST: _digest(plain)})
+    head, numbers = _ordered(save(plain, {**metadata, DIGEST: _digest(plain)}))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:  # save_file would leave it readable by its owner alone
-            file.write(data)
+            file.write(head)
+            file.write(numbers)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -72,6 +73,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _ordered(data: bytes) -> tuple[bytes, memoryview]:
+    """Header and numbers of a safetensors file, its header in order: as written, equal models were not equal files."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header, memoryview(data)[end:]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

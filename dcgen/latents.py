@@ -1,8 +1,8 @@
-"""Latents of a clip store: their statistics, and all of them encoded once for the second stage. B batch, D values."""
+"""Latents of clips: their statistics, and all of them encoded once for the second stage. B batch, D values."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,15 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dcgen.config import ModelConfig
 from dcgen.dataset.source import ClipSource, in_order
 from dcgen.device import autocast
-from dcgen.errors import CheckpointError
 from dcgen.hexplane import HexPlane, flatten, unflatten
 from dcgen.known import random_known
+from dcgen.latent_parts import BATCH, LatentParts, LatentSpec, check_folder, part_stands, write_part
 from dcgen.types import UNKNOWN
 from dcgen.vae.model import Vae
 
-BATCH = 16
+Statistics = tuple[Tensor, Tensor]
+ALONE = (0, 1)
 
 
 @torch.no_grad()
@@ -30,7 +32,7 @@ def encode_labels(vae: Vae, labels: NDArray[np.uint8]) -> Tensor:
         return flatten(vae.encode(torch.from_numpy(labels).to(device)).mean).float().cpu()
 
 
-def latent_statistics(vae: Vae, store: ClipSource, clips: int = 512) -> tuple[Tensor, Tensor]:
+def latent_statistics(vae: Vae, store: ClipSource, clips: int = 512) -> Statistics:
     """[D] mean and standard deviation of the latents, one of each a channel of a plane or of the volume."""
     total = []
     for index in in_order(store, 16):
@@ -48,74 +50,86 @@ def latent_statistics(vae: Vae, store: ClipSource, clips: int = 512) -> tuple[Te
     return flatten(mean)[0].clone(), flatten(std)[0].clone()
 
 
+def latent_spec(
+    config: ModelConfig, vae_sha256: str, statistics: Statistics, clips_sha256: str, clips: int, seed: int
+) -> LatentSpec:
+    """What parts of latents are made of: an autoencoder, the statistics that normalise, clips, and a seed."""
+    numbers = b"".join(part.float().cpu().numpy().tobytes() for part in statistics)
+    x, y, _ = config.grid.shape
+    return LatentSpec(
+        vae_sha256,
+        hashlib.sha256(numbers).hexdigest(),
+        clips_sha256,
+        clips,
+        seed,
+        config.hex_shape.size,
+        (config.static_channels, x, y),
+        (config.frames, config.agent_channels, x, y),
+    )
+
+
+def encode_parts(
+    vae: Vae,
+    store: ClipSource,
+    statistics: Statistics,
+    folder: Path,
+    spec: LatentSpec,
+    progress: Callable[[int], None] | None = None,
+    share: tuple[int, int] = ALONE,
+) -> None:
+    """Encodes the parts that are not there yet: every part, or part r, r + n, ... for the share (r, n).
+
+    A part is known by its header and all its numbers: one that is damaged is made again, one of another spec raises
+    CheckpointError before anything is encoded. progress hears of every clip of the share, of those that are there too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder, spec)
+    for part in range(share[0], spec.parts, share[1]):
+        clips = spec.part_range(part)
+        if part_stands(folder, spec, part):
+            if progress:
+                progress(len(clips))
+            continue
+        batches = []
+        for first in range(clips.start, clips.stop, BATCH):
+            batches.append(_encoded(vae, store, statistics, range(first, min(first + BATCH, clips.stop)), spec.seed))
+            if progress:
+                progress(len(batches[-1]["command"]))
+        write_part(folder, spec, part, {name: np.concatenate([b[name] for b in batches]) for name in batches[0]})
+
+
 def encode_store(
     vae: Vae,
     store: ClipSource,
-    statistics: tuple[Tensor, Tensor],
+    statistics: Statistics,
     folder: Path,
-    seed: int,
+    spec: LatentSpec,
     progress: Callable[[int], None] | None = None,
-) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-    """Normalised latents [N, D] of every clip, and of a random part of it that counts as known (zero where nothing).
-
-    Written once to `folder` and mapped from there; a folder that is complete is used as it is.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / f"{name}.npy" for name in ("latents", "known")}
-    if not all(path.exists() for path in paths.values()):
-        partial = {name: path.with_suffix(".partial.npy") for name, path in paths.items()}
-        try:
-            _encode_all(vae, store, statistics, partial, seed, progress)
-            for name, path in partial.items():
-                os.replace(path, paths[name])
-        finally:
-            for path in partial.values():
-                path.unlink(missing_ok=True)
-    latents, known = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths.values())
-    if latents.shape != (len(store), vae.config.hex_shape.size):
-        raise CheckpointError(
-            f"{folder}: latents of {len(latents)} clips, the store has {len(store)}; delete the folder"
-        )
-    return latents, known
+) -> LatentParts:
+    """Normalised latents of every clip, and of a random known part of it; encoded where not there yet."""
+    encode_parts(vae, store, statistics, folder, spec, progress)
+    return LatentParts(folder, spec)
 
 
-def _encode_all(
-    vae: Vae,
-    store: ClipSource,
-    statistics: tuple[Tensor, Tensor],
-    partial: dict[str, Path],
-    seed: int,
-    progress: Callable[[int], None] | None,
-) -> None:
-    shape = (len(store), vae.config.hex_shape.size)
-    maps = {name: _empty_map(path, shape) for name, path in partial.items()}
-    for index in in_order(store, BATCH):
-        rows = store.rows(index, ("labels", "layout_agents"))
-        rng = np.random.default_rng((seed, int(index[0])))
-        clips = zip(rows["labels"], rows["layout_agents"], strict=True)
-        known = np.stack([random_known(labels, layout, vae.config.grid, rng) for labels, layout in clips])
-        maps["latents"][index] = _normalised(vae, rows["labels"], statistics)
-        given = (known != UNKNOWN).any(axis=(1, 2, 3, 4))
-        if given.any():
-            maps["known"][index[given]] = _normalised(vae, known[given], statistics)
-        if progress:
-            progress(len(index))
-    for each in maps.values():
-        each.flush()
+def _encoded(vae: Vae, store: ClipSource, statistics: Statistics, clips: range, seed: int) -> dict[str, NDArray]:
+    """What a part keeps of some clips. What is known of clip n depends on (seed, n) alone."""
+    fields = ("labels", "trajectory", "command", "layout_static", "layout_agents")
+    rows = store.rows(np.arange(clips.start, clips.stop), fields)
+    labels = rows.pop("labels")
+    known = np.stack(
+        [
+            random_known(labels[k], rows["layout_agents"][k], vae.config.grid, np.random.default_rng((seed, n)))
+            for k, n in enumerate(clips)
+        ]
+    )
+    latents = _normalised(vae, labels, statistics)
+    given = (known != UNKNOWN).any(axis=(1, 2, 3, 4))
+    known_latents = np.zeros_like(latents)
+    if given.any():
+        known_latents[given] = _normalised(vae, known[given], statistics)
+    return {"latents": latents, "known": known_latents, **rows}
 
 
-def _empty_map(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A file of zeros mapped into memory, its place on the disk taken: a full disk would end the process later."""
-    made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    try:
-        with open(path, "r+b") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}); free the disk") from error
-    return made
-
-
-def _normalised(vae: Vae, labels: NDArray[np.uint8], statistics: tuple[Tensor, Tensor]) -> NDArray[np.float16]:
+def _normalised(vae: Vae, labels: NDArray[np.uint8], statistics: Statistics) -> NDArray[np.float16]:
     mean, std = statistics
     return ((encode_labels(vae, labels) - mean) / std).numpy().astype(np.float16)

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dcgen.checkpoint import Model, build, load_part, read_config, read_tensors, save_model, write_tensors
 from dcgen.config import ModelConfig
@@ -17,12 +17,14 @@ from dcgen.dataset.source import ClipSource
 from dcgen.device import default_device
 from dcgen.dit.model import Dit
 from dcgen.errors import CheckpointError, GridMismatch
-from dcgen.latents import encode_store, latent_statistics
+from dcgen.latent_parts import LatentParts, carried_spec
+from dcgen.latents import ALONE, Statistics, encode_parts, latent_spec, latent_statistics
 from dcgen.stages import DitStage, VaeStage, dit_batches, label_weights, vae_batches
 from dcgen.train import Report, TrainConfig, train
 from dcgen.vae.model import Vae
 
 EMA = "ema.safetensors"
+STATISTICS, LATENTS = "statistics.safetensors", "latents"  # what the second stage keeps beside its checkpoint
 SHIPPED_VAE = "vae.safetensors"  # of a preset whose transformer is not trained yet
 DECODER_NOISE = 1.1  # of the latents' spread, when the decoder alone is trained
 
@@ -96,16 +98,20 @@ def _fit_vae(
 
 def train_dit(
     start: Path | Model,
-    clips: ClipSource,
+    clips: ClipSource | None,
     out: Path,
     how: TrainConfig,
     report: Report | None = None,
     minutes: float | None = None,
     progress: Callable[[int], None] | None = None,
+    share: tuple[int, int] = ALONE,
+    wait: Callable[[], None] = lambda: None,
 ) -> Path:
     """Second stage, then the finished model folder `out`/model.
 
     start: the run folder or the weights of an autoencoder, or a whole Model whose transformer goes on from where it is.
+    clips: None where `out` holds their latents already, made elsewhere: then nothing else is read. share: process r of
+    n encodes every n-th part; wait returns once every process has come to it.
     """
     torch.manual_seed(how.seed)
     if isinstance(start, Model):
@@ -114,13 +120,34 @@ def train_dit(
     else:
         config, vae = load_vae(start)
         dit, digest, used = Dit(config), _digest(start), None
-    statistics = _statistics(vae, clips, out / "statistics.safetensors", digest, used)
-    latents, known = encode_store(vae, clips, statistics, out / "latents", how.seed, progress)
+    crew = (share, wait)
+    statistics = statistics_for(vae, clips, out / STATISTICS, digest, used, *crew)
+    latents = latents_for(vae, clips, statistics, out / LATENTS, digest, how.seed, progress, *crew)
     stage = DitStage(dit.to(default_device()))
-    weights = train(stage, dit_batches(clips, latents, known, how.batch, how.seed), how, out, report, minutes)
+    weights = train(stage, dit_batches(latents, how.batch, how.seed), how, out, report, minutes)
     dit = Dit(config)
     dit.load_state_dict(weights)
     return save_model(Model(config, vae.cpu(), dit, *statistics), out / "model", torch.bfloat16)
+
+
+def latents_for(
+    vae: Vae,
+    clips: ClipSource | None,
+    statistics: Statistics,
+    folder: Path,
+    digest: str,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+    share: tuple[int, int] = ALONE,
+    wait: Callable[[], None] = lambda: None,
+) -> LatentParts:
+    """Every clip's latents, by all processes together. Without clips, those that lie in the folder."""
+    if clips is None:
+        return LatentParts(folder, carried_spec(folder, latent_spec(vae.config, digest, statistics, "", 0, seed)))
+    spec = latent_spec(vae.config, digest, statistics, clips.content_sha256, len(clips), seed)
+    encode_parts(vae, clips, statistics, folder, spec, progress, share)
+    wait()
+    return LatentParts(folder, spec)
 
 
 def load_vae(weights: Path | str) -> tuple[ModelConfig, Vae]:
@@ -145,15 +172,30 @@ def _digest(weights: Path | str) -> str:
     return hashlib.sha256(_file(weights).read_bytes()).hexdigest()
 
 
-def _statistics(
-    vae: Vae, store: ClipSource, path: Path, digest: str, given: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    """Latent statistics, computed once a run: its latents and its transformer belong to them and to one autoencoder."""
-    if path.exists():
-        tensors, metadata = read_tensors(path)
-        if metadata.get("vae_sha256", digest) != digest or not {"mean", "std"} <= tensors.keys():
-            raise CheckpointError(f"{path}: belongs to another autoencoder; train into another folder")
-        return tensors["mean"], tensors["std"]
-    mean, std = given or latent_statistics(vae, store)
-    write_tensors(path, {"mean": mean, "std": std}, {"vae_sha256": digest})
-    return mean, std
+def statistics_for(
+    vae: Vae,
+    clips: ClipSource | None,
+    path: Path,
+    digest: str,
+    given: Statistics | None = None,
+    share: tuple[int, int] = ALONE,
+    wait: Callable[[], None] = lambda: None,
+) -> Statistics:
+    """Latent statistics, computed once a run, by its first process: its latents and its transformer belong to them,
+    and they to one autoencoder."""
+    if share[0] == 0 and not path.exists():
+        if given is None:
+            if clips is None:
+                raise CheckpointError(f"{path}: no such statistics; carry them with the latents, or give the clips")
+            given = latent_statistics(vae, clips)
+        mean, std = given
+        write_tensors(path, {"mean": mean, "std": std}, {"vae_sha256": digest})
+    wait()
+    tensors, metadata = read_tensors(path)
+    if metadata.get("vae_sha256", digest) != digest or not {"mean", "std"} <= tensors.keys():
+        raise CheckpointError(f"{path}: belongs to another autoencoder; train into another folder")
+    size = (vae.config.hex_shape.size,)
+    for name in ("mean", "std"):
+        if tensors[name].shape != size:
+            raise CheckpointError(f"{path}: field {name} needs {size[0]} numbers; train into another folder")
+    return tensors["mean"], tensors["std"]

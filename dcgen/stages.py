@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dcgen.config import HexShape, ModelConfig
@@ -19,6 +18,7 @@ from dcgen.dit.model import Dit
 from dcgen.flow import flow_loss, sample_time
 from dcgen.hexplane import HexPlane, flatten
 from dcgen.known import random_known
+from dcgen.latent_parts import LatentParts
 from dcgen.types import AGENT_CHANNELS, NUM_CLASSES, UNKNOWN
 from dcgen.vae.loss import class_weights, kl_to_standard_normal, reconstruction_loss
 from dcgen.vae.model import Vae
@@ -163,28 +163,22 @@ def latent_weights(layout_agents: Tensor, shape: HexShape) -> Tensor:
     return flatten(HexPlane(**{name: weight for name, weight in parts.items() if weight.numel()}))
 
 
-def dit_batches(
-    store: ClipSource, latents: NDArray[np.float16], known: NDArray[np.float16], size: int, seed: int
-) -> Callable[[int], tuple[Tensor, ConditionBatch]]:
-    """The i-th batch of normalised latents [B, D], of the latents of what is known of them, and of conditions."""
+def dit_batches(latents: LatentParts, size: int, seed: int) -> Callable[[int], tuple[Tensor, ConditionBatch]]:
+    """The i-th batch of normalised latents [B, D] and of conditions, among them the known latents."""
 
     def batch_at(i: int) -> tuple[Tensor, ConditionBatch]:
         rng = np.random.default_rng((seed, i))
         index = rng.integers(len(latents), size=size)
-        conditions = _conditions(store, index, torch.from_numpy(known[index].astype(np.float32)))
-        return torch.from_numpy(latents[index].astype(np.float32)), conditions
+        data, known = latents.rows(index)
+        rows = latents.conditions(index)
+        conditions = ConditionBatch(
+            trajectory=torch.from_numpy(rows["trajectory"]),
+            command=torch.from_numpy(rows["command"]).long(),
+            layout_static=torch.from_numpy(rows["layout_static"]),
+            layout_agents=torch.from_numpy(rows["layout_agents"]),
+            known=known,
+            present=torch.ones(len(index), dtype=torch.bool),
+        )
+        return data, conditions
 
     return batch_at
-
-
-def _conditions(store: ClipSource, index: NDArray[np.int64], known: Tensor) -> ConditionBatch:
-    """Of some clips, with the latents [B, D] of what is known of them."""
-    rows = store.rows(index, ("trajectory", "command", "layout_static", "layout_agents"))
-    return ConditionBatch(
-        trajectory=torch.from_numpy(rows["trajectory"]),
-        command=torch.from_numpy(rows["command"]).long(),
-        layout_static=torch.from_numpy(rows["layout_static"]),
-        layout_agents=torch.from_numpy(rows["layout_agents"]),
-        known=known,
-        present=torch.ones(len(index), dtype=torch.bool),
-    )

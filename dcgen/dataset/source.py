@@ -23,6 +23,11 @@ class ClipSource(Protocol):
     @property
     def clip_shape(self) -> tuple[int, ...]: ...
 
+    @property
+    def content_sha256(self) -> str:
+        """Of what decides the clips: two sources that differ in a clip differ in it."""
+        ...
+
     def rows(self, index: NDArray[np.int64], fields: Iterable[str]) -> dict[str, NDArray]: ...
 
 
@@ -45,6 +50,10 @@ class ClipRows:
     def clip_shape(self) -> tuple[int, ...]:
         """(T, X, Y, Z)."""
         return self.dataset.spec.clip_shape
+
+    @property
+    def content_sha256(self) -> str:
+        return self.dataset.content_sha256
 
     def rows(self, index: NDArray[np.int64], fields: Iterable[str]) -> dict[str, NDArray]:
         """The named arrays out of FIELDS, stacked: `moving` as bool [N, T, X, Y, Z], layouts as float32."""

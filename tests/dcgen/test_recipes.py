@@ -1,15 +1,30 @@
 """From a folder of clips to a model that generates: both stages, end to end, in a few steps."""
 
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from dcgen import latent_parts
 from dcgen.checkpoint import load_model, read_tensors, write_tensors
 from dcgen.errors import CheckpointError, GridMismatch
 from dcgen.generate import Sampling, generate
-from dcgen.recipes import check_fits, lend, load_vae, train_decoder, train_dit, train_vae
+from dcgen.latent_parts import LatentParts
+from dcgen.latents import latent_spec
+from dcgen.recipes import (
+    check_fits,
+    latents_for,
+    lend,
+    load_vae,
+    statistics_for,
+    train_decoder,
+    train_dit,
+    train_vae,
+)
 from dcgen.stages import dit_batches, label_weights, vae_batches
 from dcgen.train import TrainConfig
 from dcgen.types import UNKNOWN
@@ -103,21 +118,75 @@ def test_a_file_that_holds_no_autoencoder_is_named(runs, tmp_path):
         load_vae(tmp_path)
 
 
-def test_batches_are_a_function_of_their_number(clips):
-    store = clips
-    size = CONFIG.hex_shape.size
-    latents = np.random.default_rng(0).normal(size=(len(store), size)).astype(np.float16)
-    first = vae_batches(store, CONFIG, 3, 5)
-    again = vae_batches(store, CONFIG, 3, 5)
+def test_batches_of_clips_are_a_function_of_their_number(clips):
+    first = vae_batches(clips, CONFIG, 3, 5)
+    again = vae_batches(clips, CONFIG, 3, 5)
     again(0)
     assert torch.equal(first(4).inputs, again(4).inputs) and not torch.equal(first(4).labels, first(5).labels)
-    data, conditions = dit_batches(store, latents, latents, 3, 5)(2)
+
+
+def test_batches_of_latents_are_a_function_of_their_number(runs, clips):
+    folder, _, file = runs
+    latents, size = latents_of(folder, clips, load_model(str(file))), CONFIG.hex_shape.size
+    batch_at = dit_batches(latents, 3, 5)
+    (data, conditions), (again, _), (other, _) = batch_at(2), dit_batches(latents, 3, 5)(2), batch_at(1)
+    assert torch.equal(data, again) and not torch.equal(data, other)
     assert data.shape == conditions.known.shape == (3, size) and conditions.present.all()
-    assert torch.equal(data, conditions.known)
-    rows = store.rows(np.arange(len(store)), ["layout_agents"])["layout_agents"]
+    every, known = latents.rows(np.arange(len(clips)))
+    rows = clips.rows(np.arange(len(clips)), ["layout_agents", "trajectory"])
     for k in range(3):  # conditions belong to their latents
-        (i,) = np.flatnonzero((latents.astype(np.float32) == data[k].numpy()).all(1))
-        assert np.array_equal(conditions.layout_agents[k].numpy(), rows[i])
+        (i,) = np.flatnonzero((every == data[k]).all(1))
+        assert torch.equal(conditions.known[k], known[i])
+        assert np.array_equal(conditions.layout_agents[k].numpy(), rows["layout_agents"][i])
+        assert np.array_equal(conditions.trajectory[k].numpy(), rows["trajectory"][i])
+
+
+def latents_of(folder, clips, made):
+    digest = read_tensors(folder / "dit" / "statistics.safetensors")[1]["vae_sha256"]
+    used = (made.latent_mean, made.latent_std)
+    spec = latent_spec(CONFIG, digest, used, clips.content_sha256, len(clips), HOW.seed)
+    return LatentParts(folder / "dit" / "latents", spec)
+
+
+def test_the_second_stage_needs_no_clips_where_their_latents_are(runs, clips, tmp_path):
+    folder, _, file = runs
+    for name in ("latents", "statistics.safetensors"):
+        whole = folder / "dit" / name
+        (shutil.copytree if whole.is_dir() else shutil.copy)(whole, tmp_path / name)
+    made = train_dit(folder / "vae", None, tmp_path, HOW)
+    assert made.read_bytes() == file.read_bytes()
+    with pytest.raises(CheckpointError, match=r"part-00000\.safetensors: field seed is 0, not 1"):
+        train_dit(folder / "vae", None, tmp_path, replace(HOW, seed=1))
+    shutil.rmtree(tmp_path / "latents")
+    with pytest.raises(CheckpointError, match=r"part-00000\.safetensors: no whole part of latents; carry"):
+        train_dit(folder / "vae", None, tmp_path, HOW)
+    (tmp_path / "statistics.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"statistics\.safetensors: no such statistics; carry them"):
+        train_dit(folder / "vae", None, tmp_path, HOW)
+
+
+def test_processes_wait_for_statistics_and_for_latents(runs, clips, tmp_path, monkeypatch):
+    """Two of them, taken in turns: the second comes to each wait before the first has done its share."""
+    folder, _, _ = runs
+    monkeypatch.setattr(latent_parts, "PART_BYTES", 3 * 4 * CONFIG.hex_shape.size)
+    gate = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        encoded = [pool.submit(encode_share, folder, clips, tmp_path, rank, gate) for rank in (1, 0)]
+        one, two = (each.result() for each in encoded)
+    assert sorted(path.name for path in (tmp_path / "latents").iterdir()) == [
+        "part-00000.safetensors",
+        "part-00001.safetensors",
+    ]
+    assert torch.equal(one, two)
+
+
+def encode_share(folder, clips, out, rank, gate):
+    """The rows that a process of two would train on."""
+    _, vae = load_vae(folder / "vae")
+    statistics = statistics_for(vae, clips, out / "statistics.safetensors", "ab", None, (rank, 2), gate.wait)
+    return latents_for(vae, clips, statistics, out / "latents", "ab", 0, None, (rank, 2), gate.wait).rows(np.arange(6))[
+        0
+    ]
 
 
 def test_some_inputs_are_hidden_and_none_is_changed(clips):
