@@ -8,6 +8,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dcgen.dit import inference
 from dcgen.dit.embed import rotate
 
 
@@ -50,14 +51,29 @@ class Block(nn.Module):
         self.offset = nn.Parameter(torch.zeros(6, width))
 
     def attend(self, x: Float[Tensor, "B N W"], cos: Tensor, sin: Tensor) -> Float[Tensor, "B N W"]:
-        q, k, v = rearrange(self.qkv(x), "b n (three h e) -> three b h n e", three=3, h=self.heads)
+        qkv = self.qkv(x)
+        if inference.applies(qkv):
+            return self.out(self._attend_in_cache(qkv, cos, sin))
+        q, k, v = rearrange(qkv, "b n (three h e) -> three b h n e", three=3, h=self.heads)
         q, k = rotate(self.query_norm(q), cos, sin), rotate(self.key_norm(k), cos, sin)
         return self.out(rearrange(attention(q, k, v), "b h n e -> b n (h e)"))
+
+    def _attend_in_cache(self, qkv: Float[Tensor, "B N W3"], cos: Tensor, sin: Tensor) -> Float[Tensor, "B N W"]:
+        q, k, v = rearrange(qkv, "b n (three h e) -> three b n h e", three=3, h=self.heads)
+        scales = self.query_norm.scale, self.key_norm.scale
+        most = float(scales[0].abs().max() * scales[1].abs().max()) * q.shape[-1] ** 0.5
+        q, k = (inference.turned(x, scale, cos, sin) for x, scale in zip((q, k), scales, strict=True))
+        return inference.attention(q, k, v, most)
 
     def forward(
         self, x: Float[Tensor, "B N W"], modulation: Float[Tensor, "B 6 W"], cos: Tensor, sin: Tensor
     ) -> Float[Tensor, "B N W"]:
         m = (modulation + self.offset)[:, :, None]
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = m.unbind(1)
+        if inference.applies(x):
+            x = torch.addcmul(x, gate, self.attend(inference.modulated(x, shift, scale), cos, sin))
+            hidden = self.mlp[0](inference.modulated(x, shift_mlp, scale_mlp))
+            hidden = inference.gelu_(hidden) if inference.applies(hidden) else self.mlp[1](hidden)
+            return torch.addcmul(x, gate_mlp, self.mlp[2](hidden))
         x = x + gate * self.attend(self.norm(x) * (1 + scale) + shift, cos, sin)
         return x + gate_mlp * self.mlp(self.norm(x) * (1 + scale_mlp) + shift_mlp)

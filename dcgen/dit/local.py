@@ -59,8 +59,22 @@ class Level(nn.Module):
             if self.inner is not None and index == len(self.blocks) // 2:
                 coarse = self.inner(F.silu(self.down(x)), vector)
                 x = x + self.up(F.interpolate(coarse, size=x.shape[2:]))
-            x = x + F.silu(_modulated(block(x), film))
+            x = x + F.silu(_modulated(convolved(block, x), film))
         return x
+
+
+def convolved(layer: nn.Conv2d | nn.Conv3d, x: Float[Tensor, "B W ..."]) -> Float[Tensor, "B V ..."]:
+    """The layer; in time for one chunk on a CPU, as one convolution over each frame and its neighbours.
+
+    torch leaves a small volume of batch 1 to a kernel a third as fast as the one it has for images.
+    """
+    if x.ndim == 4 or len(x) > 1 or x.device.type != "cpu":
+        return layer(x)
+    frames = x.shape[2]
+    late = F.pad(x[0].transpose(0, 1), (0, 0, 0, 0, 0, 0, 1, 1))  # T + 2, W X Y
+    stacked = torch.cat([late[start : start + frames] for start in range(3)], dim=1)
+    weight = layer.weight.transpose(1, 2).flatten(1, 2)  # W, three frames' W, three X, three Y
+    return F.conv2d(stacked, weight, layer.bias, padding=1).transpose(0, 1)[None]
 
 
 class LocalBranch(nn.Module):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dcgen.dit import inference
 from dcgen.dit.block import Block, HeadNorm
 from dcgen.dit.embed import rotary_table, rotate
 from tests.dcgen.small import randomise
@@ -52,3 +53,27 @@ def test_modulation_is_a_chunk_s_own():
 def test_head_norm_has_unit_power():
     x = torch.randn(2, HEADS, TOKENS, 8) * 30
     torch.testing.assert_close(HeadNorm(8)(x).square().mean(-1), torch.ones(2, HEADS, TOKENS))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("loud", [1, 30], ids=["bounded", "unbounded"])
+def test_fewer_passes_give_the_same_numbers(batch, loud, monkeypatch):
+    """loud heads have logits whose exp has no place in float32."""
+    monkeypatch.setattr(inference, "QUERIES", 3)  # the last of three pieces is shorter
+    block, x = randomise(Block(WIDTH, HEADS, 2)), torch.randn(batch, TOKENS, WIDTH)
+    block.query_norm.scale.data *= loud
+    block.key_norm.scale.data *= loud
+    modulation = torch.randn(batch, 6, WIDTH)
+    plain = block(x, modulation, *table())
+    kept = x.clone()
+    with torch.inference_mode():
+        quick = block(x, modulation, *table())
+    assert plain.requires_grad and not quick.requires_grad
+    assert torch.equal(x, kept), "the input is the caller's"
+    torch.testing.assert_close(quick, plain.detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_gelu_in_place_equals_torch_s():
+    x = torch.linspace(-30, 30, 4 * inference.ROWS + 5)[:, None].repeat(1, 3)[None]
+    want = torch.nn.functional.gelu(x, approximate="tanh")
+    torch.testing.assert_close(inference.gelu_(x), want, rtol=1e-5, atol=1e-6)

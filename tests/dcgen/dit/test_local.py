@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dcgen.dit.local import LocalHead
+from dcgen.dit.local import LocalHead, convolved
 from dcgen.hexplane import HexPlane, flatten, unflatten
 from tests.dcgen.small import CONFIG, DIT, FINE, PLAIN, condition_batch, randomise
 
@@ -166,3 +166,16 @@ def test_where_conditions_are_dropped_no_layout_counts(config):
     assert torch.equal(first[1], second[1])
     assert differing(first, second, (0,)).tolist() == [True, False, True]
     assert not torch.allclose(first[1], field(head, latents, known, vector, one)[1])
+
+
+def test_convolutions_in_time_equal_torch_s_in_values_and_gradients():
+    layer, x = torch.nn.Conv3d(2, 3, 3, padding=1).double(), torch.randn(1, 2, 4, 5, 6).double()
+    results = []
+    for convolve in (layer, lambda given: convolved(layer, given)):
+        given = x.clone().requires_grad_()
+        layer.zero_grad()
+        out = convolve(given)
+        out.square().sum().backward()
+        results.append((out, given.grad, layer.weight.grad.clone(), layer.bias.grad.clone()))
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want)
