@@ -17,6 +17,10 @@ class CheckpointError(DcgenError):
     """Weights that are missing, truncated, tampered with or of another shape."""
 
 
+class Stopped(DcgenError):
+    """A run that was asked to end (SIGTERM), and did so after it saved."""
+
+
 class GridMismatch(DcgenError):
     """Two occupancies, or an occupancy and a model, that live in different grids."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcgen import parallel
 from dcgen.config import HexShape, ModelConfig
 from dcgen.dataset.source import ClipSource, in_order
 from dcgen.device import autocast
@@ -19,6 +21,7 @@ from dcgen.flow import flow_loss, sample_time
 from dcgen.hexplane import HexPlane, flatten
 from dcgen.known import random_known
 from dcgen.latent_parts import LatentParts
+from dcgen.measure import recomputed
 from dcgen.types import AGENT_CHANNELS, NUM_CLASSES, UNKNOWN
 from dcgen.vae.loss import class_weights, kl_to_standard_normal, reconstruction_loss
 from dcgen.vae.model import Vae
@@ -40,13 +43,19 @@ class VaeBatch:
 
 @dataclass
 class VaeStage:
-    """Reconstruction, with noise on the latents so that the decoder forgives what the second stage gets wrong."""
+    """Reconstruction, with noise on the latents so that the decoder forgives what the second stage gets wrong.
+
+    Cross-entropy and Lovasz have normalisers of their batch, and the noise the spread of its latents: with several
+    processes each has its own, and the mean of their losses is near the loss of the whole batch, not the same.
+    """
 
     vae: Vae
     weights: Tensor
     kl_weight: float = 2e-4
     noise: float = 0.4
     moving_weight: float = 3.0
+    name: str = "vae"
+    checkpointing: bool = False  # of the decoder, whose inner volumes are most of what is kept
 
     @property
     def network(self) -> nn.Module:
@@ -56,13 +65,14 @@ class VaeStage:
         device = self.weights.device
         with autocast(device):
             posterior = self.vae.encode(batch.inputs.to(device))
-            latents = posterior.sample(generator)
+            latents = posterior.sample(generator, parallel.own_normal)
             # Noise of a random strength a clip, none for half of them.
-            strength = torch.rand(len(batch.inputs), generator=generator) * 2 - 1
+            strength = parallel.own_rows(len(batch.inputs), lambda n: torch.rand(n, generator=generator)) * 2 - 1
             latents = latents.map(lambda part: part + _noise_like(part, strength.clamp_min(0) * self.noise, generator))
             # Half of the frames, drawn anew each step: decoding and its loss are most of a step's cost.
             frames = torch.randperm(batch.labels.shape[1], generator=generator)[: (batch.labels.shape[1] + 1) // 2]
-            logits = self.vae.decode(latents, frames)
+            decode = partial(recomputed, self.vae.decode) if self.checkpointing else self.vae.decode
+            logits = decode(latents, frames)
         labels = torch.where(batch.inputs == UNKNOWN, UNKNOWN, batch.labels)[:, frames].to(device)
         moving = batch.moving[:, frames].to(device)
         terms = reconstruction_loss(logits, labels, moving, self.weights, moving_weight=self.moving_weight)
@@ -77,19 +87,21 @@ class VaeStage:
 
 
 def _noise_like(part: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(part.shape, generator=generator).to(part.device)
+    noise = parallel.own_normal(part.shape, generator).to(part.device)
     scale = part.detach().float().std(dim=(0, *range(2, part.ndim)), keepdim=True)
     return noise * scale * strength.to(part.device).view(-1, *[1] * (part.ndim - 1))
 
 
 def vae_batches(store: ClipSource, config: ModelConfig, size: int, seed: int) -> Callable[[int], VaeBatch]:
-    """The i-th batch of clips; a quarter of the clips have voxels hidden."""
+    """This process's clips of the i-th batch; a quarter of the clips have voxels hidden."""
 
     def batch_at(i: int) -> VaeBatch:
-        rng = np.random.default_rng((seed, i))
-        rows = store.rows(rng.integers(len(store), size=size), ("labels", "moving", "layout_agents"))
+        mine = np.arange(size)[parallel.part(size)]
+        index = np.random.default_rng((seed, i)).integers(len(store), size=size)[mine]
+        rows = store.rows(index, ("labels", "moving", "layout_agents"))
         inputs = rows["labels"].copy()
-        for b in range(size):
+        for b, clip in enumerate(mine):
+            rng = np.random.default_rng((seed, i, clip))
             if rng.random() < 0.25:
                 known = random_known(rows["labels"][b], rows["layout_agents"][b], config.grid, rng)
                 if (known != UNKNOWN).any():
@@ -115,6 +127,7 @@ class DitStage:
 
     dit: Dit
     drop: float = 0.1
+    name: str = "dit"
 
     @property
     def network(self) -> nn.Module:
@@ -124,10 +137,11 @@ class DitStage:
         data, conditions = batch
         device = next(self.dit.parameters()).device
         data = data.to(device)
-        present = torch.rand(len(data), generator=generator) >= self.drop
+        rows = len(data)
+        present = parallel.own_rows(rows, lambda n: torch.rand(n, generator=generator)) >= self.drop
         conditions = replace(conditions, present=present).to(device)
-        noise = torch.randn(data.shape, generator=generator).to(device)
-        time = sample_time(len(data), generator, device)
+        noise = parallel.own_normal(data.shape, generator).to(device)
+        time = parallel.own_rows(rows, lambda n: sample_time(n, generator, device))
 
         def field(x: Tensor, t: Tensor) -> Tensor:
             with autocast(device):
@@ -164,11 +178,11 @@ def latent_weights(layout_agents: Tensor, shape: HexShape) -> Tensor:
 
 
 def dit_batches(latents: LatentParts, size: int, seed: int) -> Callable[[int], tuple[Tensor, ConditionBatch]]:
-    """The i-th batch of normalised latents [B, D] and of conditions, among them the known latents."""
+    """Of the i-th batch, this process's normalised latents [B, D] and conditions, among them the known latents."""
 
     def batch_at(i: int) -> tuple[Tensor, ConditionBatch]:
         rng = np.random.default_rng((seed, i))
-        index = rng.integers(len(latents), size=size)
+        index = rng.integers(len(latents), size=size)[parallel.part(size)]
         data, known = latents.rows(index)
         rows = latents.conditions(index)
         conditions = ConditionBatch(

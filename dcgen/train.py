@@ -1,13 +1,12 @@
-"""One loop for both stages: EMA, accumulation, checkpoints that survive kill -9, a JSONL log and a curve."""
+"""One loop for every stage, in one process or many: gradients, average, checkpoints that survive kill -9, a log."""
 
 from __future__ import annotations
 
-import json
-import math
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -16,15 +15,24 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from dcgen.checkpoint import read_tensors, write_tensors
-from dcgen.errors import CheckpointError, DcgenError
+from dcgen import parallel
+from dcgen.errors import Stopped
+from dcgen.measure import ModelFlops
+from dcgen.train_guard import Guard, memory_named
+from dcgen.train_log import Log, Pace, training_rate
+from dcgen.train_state import RunState, what_runs
 
 Report = Callable[[int, int, dict[str, float]], None]
+SAVING_SHARE = 0.05  # of the time, at most, however large a model is
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long and how fast. The learning rate warms up, stays, and falls to 3 % over the last `cooldown` of steps."""
+    """How long and how fast. The learning rate warms up, stays, and falls to 3 % over the last `cooldown` of steps.
+
+    batch: clips of all processes together. checkpointing computes inner values again instead of keeping them; fsdp
+    shares weights and optimiser among the processes.
+    """
 
     steps: int
     batch: int = 4
@@ -38,6 +46,8 @@ class TrainConfig:
     seed: int = 0
     save_s: float = 45.0
     log_every: int = 20
+    checkpointing: bool = False
+    fsdp: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.accumulate < 1:
@@ -52,7 +62,11 @@ class TrainConfig:
 
 @runtime_checkable
 class Stage(Protocol):
-    """What a loop needs of a stage: a network and a loss. Everything random comes from the generator."""
+    """What a loop needs of a stage: a network and a loss. Everything random comes from the generator.
+
+    A batch holds this process's clips (parallel.part); what is random is drawn for the whole batch, and a process takes
+    its own rows (parallel.own_rows), so that a run does not depend on how many processes there are.
+    """
 
     @property
     def network(self) -> nn.Module: ...
@@ -71,56 +85,143 @@ def train(
     """Trains to config.steps, or until `minutes` are over, and returns the EMA weights.
 
     batch_at(i) is the i-th batch of the run: a function of i alone, so that a resumed run sees what it would have.
-    A run folder that holds a checkpoint goes on from it. Raises DcgenError where the loss is no longer finite.
+    A run folder that holds a checkpoint goes on from it. Raises DcgenError where the loss is no longer finite or has
+    left its course, CheckpointError for a folder of another run, Stopped on SIGTERM, after it saved.
     """
+    parallel.part(config.batch)
     folder.mkdir(parents=True, exist_ok=True)
-    network = stage.network
-    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay)
-    ema = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    start = _resume(folder / "state.safetensors", network, ema, optimiser)
-    began, saved = time.monotonic(), time.monotonic()
-    log = _Log(folder, start)
-    network.train()
-    for step, batches in _prefetch(batch_at, start, config):
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate(step)
-        terms = _step(stage, batches, config, torch.Generator().manual_seed(config.seed * 7919 + step))
-        if not (math.isfinite(terms["loss"]) and math.isfinite(terms["norm"])):
-            raise DcgenError(f"{folder}: loss is {terms['loss']} at step {step}; lower --learning-rate and resume")
-        optimiser.step()
-        _follow(ema, network, min(config.ema, (step + 1) / (step + 10)))
-        log.add(step, terms, config)
-        if report and (step + 1) % config.log_every == 0:
-            report(step + 1, config.steps, log.latest)
-        over = minutes is not None and time.monotonic() - began > 60 * minutes
-        if step + 1 == config.steps or over or time.monotonic() - saved > config.save_s:
-            _save(folder / "state.safetensors", step + 1, network, ema, optimiser)
-            saved = time.monotonic()
-        if over:
-            break
+    run = _Run(stage, config, folder)
+    start = step = run.state.resume()
+    log = Log(folder, start, config.steps, config.log_every)
+    began = time.monotonic()
+    saves = _Saves(config.save_s)
+    with _on_sigterm() as asked:
+        for step, batches in _prefetch(batch_at, start, config):
+            over = asked.is_set() or (minutes is not None and time.monotonic() - began > 60 * minutes)
+            terms, wishes = run.gradients(step, batches, {"end": over, "save": saves.due, "asked": asked.is_set()})
+            run.move(step)
+            if step == start:
+                log.since = time.monotonic()  # counting and warming up is no step's pace
+            closed = log.add(step, terms, config.rate(step), run.pace)
+            if report and closed and parallel.first():
+                report(step + 1, config.steps, log.latest)
+            ends = wishes["end"] and run.guard.calm
+            if ends or step + 1 == config.steps or (wishes["save"] and run.guard.calm):
+                with saves.timed():
+                    run.state.save(step + 1)
+            if ends:
+                break
     log.draw()
-    return ema
+    if start < config.steps and wishes["asked"] and step + 1 < config.steps:
+        raise Stopped(f"{folder}: stopped and saved at step {step + 1} of {config.steps}; start it again to resume")
+    return run.state.average()
 
 
-def _step(stage: Stage, batches: list[Any], config: TrainConfig, generator: torch.Generator) -> dict[str, float]:
-    """Adds up the gradients of the batches and clips them; returns the mean of each term, and the gradients' norm."""
-    stage.network.zero_grad(set_to_none=True)
-    terms: dict[str, float] = {}
-    for batch in batches:
-        loss, more = stage.loss(batch, generator)
-        (loss / len(batches)).backward()
-        for name, value in {"loss": loss.item(), **more}.items():
-            terms[name] = terms.get(name, 0.0) + value / len(batches)
-    norm = nn.utils.clip_grad_norm_(stage.network.parameters(), config.clip_norm)
-    return terms | {"norm": norm.item()}
+class _Run:
+    """A stage and what moves it."""
+
+    def __init__(self, stage: Stage, config: TrainConfig, folder: Path) -> None:
+        for part in (stage, *stage.network.modules()):
+            if hasattr(part, "checkpointing"):
+                part.checkpointing = config.checkpointing
+        self.config, self.network, self.guard = config, stage.network, Guard(folder)
+        self.network.train()
+        self.loss = _Loss(stage)
+        # A block of the transformer is a unit of its own; what is outside of blocks, and the autoencoder, is one.
+        self.wrapped = parallel.wrap(self.loss, config.fsdp, lambda module: type(module).__name__ == "Block")
+        parameters = list(self.network.parameters())
+        self.device = parameters[0].device
+        self.optimiser = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+        self.state = RunState(folder, self.network, self.optimiser, what_runs(stage))
+        self.pace = Pace(config.batch * config.accumulate, 0.0, 1.0)
+
+    def gradients(
+        self, step: int, batches: list[Any], wishes: dict[str, bool]
+    ) -> tuple[dict[str, float], dict[str, bool]]:
+        """Adds up the gradients of the batches and clips them; returns the mean of each term, and what is wished.
+
+        The first step is also counted. Raises DcgenError where it shows that the run must stop, on all processes.
+        """
+        flops = ModelFlops() if not self.pace.flop else None
+        with memory_named(self.config.batch, self.config.accumulate), flops or nullcontext():
+            terms = self._accumulate(batches, torch.Generator().manual_seed(self.config.seed * 7919 + step))
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        terms["norm"] = parallel.whole(norm).item()
+        terms, wishes = parallel.agree(terms, wishes)
+        self.guard.check(step, terms["loss"], terms["norm"])
+        if flops:
+            many = parallel.size()
+            self.pace = Pace(self.pace.clips, many * flops.total, many * training_rate(self.device))
+        return terms, wishes
+
+    def _accumulate(self, batches: list[Any], generator: torch.Generator) -> dict[str, float]:
+        self.network.zero_grad(set_to_none=True)
+        terms: dict[str, float] = {}
+        for number, batch in enumerate(batches):
+            self.loss.given = (batch, generator)
+            last = number + 1 == len(batches)
+            with nullcontext() if last else parallel.unsynchronised(self.wrapped):
+                loss, more = self.wrapped()
+                (loss / len(batches)).backward()
+            for name, value in {"loss": loss.item(), **more}.items():
+                terms[name] = terms.get(name, 0.0) + value / len(batches)
+        return terms
+
+    def move(self, step: int) -> None:
+        """One step of the optimiser, and of the average behind it."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.rate(step)
+        self.optimiser.step()
+        self.state.follow(min(self.config.ema, (step + 1) / (step + 10)))
 
 
-def _follow(ema: dict[str, Tensor], network: nn.Module, keep: float) -> None:
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            ema[name].lerp_(tensor.detach(), 1 - keep)
-        else:
-            ema[name].copy_(tensor)
+class _Loss(nn.Module):
+    """A stage's loss as the forward of a module, which is where gradients are joined over processes.
+
+    The batch is put beside it, not passed: wrappers would move what they are passed to the GPU.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.network = stage.network
+        self.of = stage.loss
+        self.given: tuple[Any, torch.Generator]
+
+    def forward(self) -> tuple[Tensor, dict[str, float]]:
+        return self.of(*self.given)
+
+
+class _Saves:
+    """When the next checkpoint is due: every so many seconds, and never for more than a small share of the time."""
+
+    def __init__(self, every_s: float) -> None:
+        self.every_s, self.took_s, self.last = every_s, 0.0, time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        pause = max(self.every_s, self.took_s / SAVING_SHARE if self.every_s else 0.0)
+        return time.monotonic() - self.last > pause
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.last = time.monotonic()
+        self.took_s = self.last - began
+
+
+@contextmanager
+def _on_sigterm() -> Iterator[threading.Event]:
+    """Set when the process is asked to end: it may finish its step and save."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # where no signal comes to
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _prefetch(batch_at: Callable[[int], Any], start: int, config: TrainConfig) -> Any:
@@ -149,101 +250,3 @@ def _prefetch(batch_at: Callable[[int], Any], start: int, config: TrainConfig) -
         stop.set()
         while not queue.empty():
             queue.get_nowait()
-
-
-def _save(path: Path, step: int, network: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"ema.{name}": tensor for name, tensor in ema.items()}
-    for name, parameter in network.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"adam.{key}.{name}"] = value
-    write_tensors(path, tensors, {"step": str(step)})
-
-
-def _resume(path: Path, network: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> int:
-    """Loads a checkpoint into its three owners; returns the step to go on with, 0 where there is none."""
-    if not path.exists():
-        return 0
-    tensors, metadata = read_tensors(path)
-
-    def take(field: str, like: Tensor) -> Tensor:
-        found = tensors.pop(field, None)
-        if found is None or found.shape != like.shape or found.dtype != like.dtype:
-            what = "is missing" if found is None else f"has shape {tuple(found.shape)}, not {tuple(like.shape)}"
-            raise CheckpointError(f"{path}: field {field} {what}; train into another folder")
-        return found.to(like.device)
-
-    for name, tensor in network.state_dict().items():
-        tensor.copy_(take(f"network.{name}", tensor))
-        ema[name].copy_(take(f"ema.{name}", tensor))
-    for name, parameter in network.named_parameters():
-        if f"adam.step.{name}" in tensors:
-            optimiser.state[parameter] = {
-                "step": take(f"adam.step.{name}", torch.zeros(())),
-                "exp_avg": take(f"adam.exp_avg.{name}", parameter),
-                "exp_avg_sq": take(f"adam.exp_avg_sq.{name}", parameter),
-            }
-    if tensors or not metadata.get("step", "").isdecimal():
-        field = min(tensors, default="step")
-        raise CheckpointError(f"{path}: field {field} is not of this model; train into another folder")
-    return int(metadata["step"])
-
-
-class _Log:
-    """One JSON line every log_every steps, and a picture of them at the end."""
-
-    def __init__(self, folder: Path, start: int) -> None:
-        self.path, self.terms, self.steps = folder / "log.jsonl", dict[str, list[float]](), 0
-        self.latest: dict[str, float] = {}
-        self.since = time.monotonic()
-        kept = [line for line in self._lines() if line["step"] <= start]
-        partial = self.path.with_suffix(".partial.jsonl")
-        with self._written():
-            try:
-                partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-                partial.replace(self.path)
-            finally:
-                partial.unlink(missing_ok=True)
-
-    @contextmanager
-    def _written(self) -> Iterator[None]:
-        """Names the run where the disk is full: an OSError of writing names no file."""
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or error
-            raise DcgenError(f"{self.path}: cannot be written ({reason}); free the disk and resume") from error
-
-    def _lines(self) -> list[dict[str, float]]:
-        if not self.path.exists():
-            return []
-        lines = []
-        for text in self.path.read_text().splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:  # the last line of a run that was killed
-                continue
-        return lines
-
-    def add(self, step: int, terms: dict[str, float], config: TrainConfig) -> None:
-        for name, value in terms.items():
-            if math.isfinite(value):  # a batch may hold nothing that moves
-                self.terms.setdefault(name, []).append(value)
-        self.steps += 1
-        if (step + 1) % config.log_every and step + 1 != config.steps:
-            return
-        seconds = (time.monotonic() - self.since) / self.steps
-        self.latest = {name: round(sum(values) / len(values), 6) for name, values in self.terms.items()}
-        line = {"step": step + 1, **self.latest, "rate": config.rate(step), "step_s": round(seconds, 4)}
-        with self._written(), open(self.path, "a") as file:
-            file.write(json.dumps(line) + "\n")
-        self.terms, self.steps, self.since = {}, 0, time.monotonic()
-
-    def draw(self) -> None:
-        """log.png beside the log: every term over steps."""
-        from dcgen.export.curve import draw_curves
-
-        lines = self._lines()
-        if lines:
-            with self._written():
-                draw_curves(lines, self.path.with_suffix(".png"))

@@ -12,6 +12,7 @@ from dcgen.dit.block import Block
 from dcgen.dit.conditioning import ConditionBatch, LayoutCondition, VectorCondition
 from dcgen.dit.embed import Tokens, rotary_table
 from dcgen.dit.local import LocalHead, Near
+from dcgen.measure import recomputed
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Dit(nn.Module):
         super().__init__()
         dit = config.dit
         self.config = config
+        self.checkpointing = False  # of blocks in training
         self.tokens = Tokens(config, inputs=2)
         self.vector = VectorCondition(dit.width)
         self.layout = LayoutCondition(config)
@@ -60,7 +62,8 @@ class Dit(nn.Module):
         position = self.tokens.position * (2 / self.config.dit.patch)
         cos, sin = rotary_table(position, self.config.dit.width // self.config.dit.heads)
         for block in self.blocks:
-            x = block(x, modulation, cos, sin)
+            inputs = (x, modulation, cos, sin)
+            x = recomputed(block, *inputs) if self.checkpointing else block(*inputs)
         shift, scale = self.final(vector)[:, None].chunk(2, dim=2)
         far = self.tokens.leave(self.norm(x) * (1 + scale) + shift)
         if self.local is None or prepared.near is None:

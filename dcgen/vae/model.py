@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,11 +28,14 @@ class Posterior:
     mean: HexPlane
     log_variance: HexPlane
 
-    def sample(self, generator: torch.Generator | None = None) -> HexPlane:
-        """A draw; the noise is made on the CPU, so that every device draws the same."""
+    def sample(
+        self, generator: torch.Generator | None = None, normal: Callable[..., Tensor] = torch.randn
+    ) -> HexPlane:
+        """A draw; the noise is made on the CPU by normal(shape, generator=generator), so that every device draws the
+        same."""
         parts = {}
         for (name, mean), (_, log_variance) in zip(self.mean.items(), self.log_variance.items(), strict=True):
-            noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+            noise = normal(mean.shape, generator=generator).to(mean.device)
             parts[name] = mean + noise * (0.5 * log_variance).exp()
         return HexPlane(**parts)
 

@@ -16,17 +16,20 @@ import pytest
 import torch
 from torch import nn
 
-from dcgen.checkpoint import read_tensors, write_tensors
 from dcgen.dit.model import Dit
-from dcgen.errors import CheckpointError, DcgenError
+from dcgen.errors import DcgenError, Stopped
 from dcgen.flow import flow_loss
+from dcgen.parts import read_parts
 from dcgen.stages import DitStage, VaeBatch, VaeStage
-from dcgen.train import TrainConfig, train
+from dcgen.train import TrainConfig, _Saves, train
 from dcgen.vae.model import Vae
 from tests.dcgen.small import CONFIG, clip, condition_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW = TrainConfig(steps=12, learning_rate=0.02, warmup=3, save_s=1e9, log_every=4, ema=0.8)
+
+# Of a batch of six: 3 x 5, 5 x 5 and 5 x 2 weights, forward, and backward by weights and by inputs but the first.
+FLOP = 2 * 6 * (2 * 15 + 3 * 25 + 3 * 10)
 
 
 class Toy:
@@ -93,13 +96,13 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, at):
 def test_a_killed_process_is_resumed(tmp_path):
     code = f"from tests.dcgen.test_train import run_slowly; run_slowly({str(tmp_path / 'cut')!r})"
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    state = tmp_path / "cut" / "state.safetensors"
+    state = tmp_path / "cut" / "state.json"
     began = time.monotonic()
     while not state.exists() and child.poll() is None and time.monotonic() - began < 200:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    assert 0 < int(read_tensors(state)[1]["step"]) < 40
+    assert 0 < read_parts(state)[1]["step"] < 40
     with open(tmp_path / "cut" / "log.jsonl", "a") as log:
         log.write('{"step": 4, "lo')  # what a killed writer leaves
     how = replace(HOW, steps=40)
@@ -123,7 +126,7 @@ def test_time_that_is_over_stops_and_saves(tmp_path):
     for step in range(1, 13):
         stage = Toy()
         train(stage, batch_at, HOW, tmp_path / "cut", minutes=0.0)
-        assert read_tensors(tmp_path / "cut" / "state.safetensors")[1]["step"] == str(step)
+        assert read_parts(tmp_path / "cut" / "state.json")[1]["step"] == step
     assert same(stage.network.state_dict(), want)
 
 
@@ -181,8 +184,8 @@ def test_a_loss_that_is_not_finite_stops_and_spares_the_checkpoint(tmp_path):
 
     with pytest.raises(DcgenError, match=r"loss is nan at step 5; lower --learning-rate"):
         train(Toy(), poisoned, replace(HOW, save_s=0.0), tmp_path)
-    tensors, metadata = read_tensors(tmp_path / "state.safetensors")
-    assert metadata["step"] == "5" and all(t.isfinite().all() for t in tensors.values())
+    tensors, about = read_parts(tmp_path / "state.json")
+    assert about["step"] == 5 and all(t.isfinite().all() for t in tensors.values())
     train(Toy(), batch_at, HOW, tmp_path)
 
 
@@ -217,40 +220,31 @@ def test_what_batches_raise_is_raised_and_no_thread_stays(tmp_path):
     assert threading.active_count() == threads
 
 
-@pytest.fixture
-def state(tmp_path):
-    whole_run(tmp_path)
-    return tmp_path / "state.safetensors"
+def test_a_run_that_is_asked_to_end_saves_says_so_and_goes_on(tmp_path):
+    def asked(i):
+        if i == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch_at(i)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match=r"cut: stopped and saved at step \d+ of 12; start it again to resume"):
+        train(Toy(), asked, HOW, tmp_path / "cut")
+    assert 0 < read_parts(tmp_path / "cut" / "state.json")[1]["step"] <= 3
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert same(whole_run(tmp_path / "cut")[0], whole_run(tmp_path / "whole")[0])
 
 
-def test_a_truncated_checkpoint_is_named(state):
-    state.write_bytes(state.read_bytes()[:-9])
-    with pytest.raises(CheckpointError, match=r"state\.safetensors: not a whole safetensors file"):
-        whole_run(state.parent)
-
-
-@pytest.mark.parametrize(
-    ("stage", "field"),
-    [(Toy(6), "network.0.weight has shape"), (Toy(layers=2), "network"), (Toy(layers=0), "network")],
-    ids=["wider", "deeper", "shallower"],
-)
-def test_a_checkpoint_of_another_model_is_named(state, stage, field):
-    with pytest.raises(CheckpointError, match=rf"field {field}.*train into another folder"):
-        train(stage, batch_at, HOW, state.parent)
-
-
-@pytest.mark.parametrize("field", ["ema.0.bias", "adam.exp_avg_sq.4.weight", "network.1.running_mean", "step"])
-def test_a_checkpoint_that_lacks_something_is_named(state, field):
-    tensors, metadata = read_tensors(state)
-    (metadata if field == "step" else tensors).pop(field)
-    write_tensors(state, tensors, metadata)
-    with pytest.raises(CheckpointError, match=f"field {field}"):
-        whole_run(state.parent)
-
-
-def test_half_a_checkpoint_beside_the_whole_one_does_no_harm(state):
-    (state.parent / "state.safetensors.partial").write_bytes(b"half")
-    whole_run(state.parent)
+def test_saving_takes_a_small_share_of_the_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("dcgen.train.time.monotonic", lambda: now[0])
+    saves = _Saves(10.0)
+    now[0] = 10.5
+    assert saves.due
+    with saves.timed():
+        now[0] += 3.0
+    for later, due in ((0.0, False), (10.5, False), (59.0, False), (60.5, True)):
+        now[0] = 13.5 + later
+        assert saves.due is due, later
 
 
 def test_the_rate_warms_up_stays_and_cools_down():
@@ -288,6 +282,9 @@ def test_the_log_averages_what_there_was(tmp_path):
         if not np.isnan(lates).all():
             assert line["late"] == pytest.approx(np.nanmean(lates), abs=1e-5)
         assert line["rate"] == HOW.rate(line["step"] - 1)
+        # The line's own digits, of which step_s keeps four.
+        assert line["clips_s"] * line["step_s"] == pytest.approx(HOW.batch, rel=0.1, abs=1e-4 * line["clips_s"])
+        assert line["gflop_step"] * 1e9 == pytest.approx(FLOP) and 0 < line["mfu"] < 1
     assert (tmp_path / "log.png").stat().st_size > 500
 
 
