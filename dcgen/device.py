@@ -1,6 +1,11 @@
-"""Which device, and in which arithmetic."""
+"""Which device, in which arithmetic, and whose sparse convolutions."""
 
 from __future__ import annotations
+
+import sys
+import warnings
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 
@@ -9,12 +14,57 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def autocast(device: torch.device) -> torch.autocast:
+def arithmetic(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it: CUDA, and CPUs with AMX. Else float32.
 
     AVX512-BF16 alone is no reason: a training step of `nano` took 1.45 times as long in it as in float32.
     """
     # torch 2.4 has no such question and then computes in float32.
     cpu_is_fast = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    fast = device.type == "cuda" or cpu_is_fast()
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    return torch.bfloat16 if device.type == "cuda" or cpu_is_fast() else torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Products in the device's arithmetic."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=arithmetic(device) == torch.bfloat16)
+
+
+def sparse_kernels(device: torch.device) -> str:
+    """Who convolves sparse volumes on a device: "spconv" on CUDA, "torch" where that is missing and elsewhere.
+
+    On a CPU spconv is never asked: with two threads its results are wrong.
+    """
+    return "spconv" if device.type == "cuda" and _spconv_serves() else "torch"
+
+
+def describe(device: torch.device | str) -> str:
+    """One line for a log: "cuda:0 NVIDIA H100, bfloat16, spconv in float32" or "cpu, float32, torch"."""
+    device = torch.device(device)
+    name = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+    kernels = {"spconv": "spconv in float32", "torch": "torch"}[sparse_kernels(device)]
+    return f"{name}, {str(arithmetic(device)).removeprefix('torch.')}, {kernels}"
+
+
+@cache
+def _spconv_serves() -> bool:
+    """Asked once a process; where the answer is no, stderr says why."""
+    fault = spconv_fault()
+    if fault is not None and sys.stderr is not None:
+        line = f"spconv {fault}: sparse convolutions run in plain torch, more slowly; pip install 'dcgen[spconv]'"
+        print(line, file=sys.stderr, flush=True)
+    return fault is None
+
+
+def spconv_fault() -> str | None:
+    """Why spconv's CUDA kernels cannot be used; None where they can. Loads spconv and tries it on the current GPU."""
+    if find_spec("spconv") is None:
+        return "is not installed"
+    try:
+        from spconv.cppconstants import CPU_ONLY_BUILD
+    except Exception as error:  # built for another Python, torch, numpy or driver
+        return f"does not load ({(str(error).splitlines() or [type(error).__name__])[0]})"
+    if CPU_ONLY_BUILD:
+        return "is the package without CUDA"
+    from dcgen.vae.trial import trial_fault
+
+    return trial_fault(torch.device("cuda", torch.cuda.current_device()))

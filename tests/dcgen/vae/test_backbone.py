@@ -3,16 +3,9 @@
 import pytest
 import torch
 
-from dcgen.vae.backbone import (
-    BLOCK_BYTES,
-    SparseBackbone,
-    SparseVolume,
-    StridedConv,
-    SubmanifoldConv,
-    find_children,
-    find_neighbours,
-    site_table,
-)
+from dcgen.vae.backbone import SparseBackbone, StridedConv, SubmanifoldConv
+from dcgen.vae.sparse import SparseVolume
+from dcgen.vae.torch_conv import BLOCK_BYTES, find_neighbours
 from tests.reference import dense_strided, dense_submanifold
 
 SHAPES = [(2, 5, 4, 3), (3, 4, 7, 1), (1, 2, 1, 6)]
@@ -85,26 +78,6 @@ def test_analytic_gradients_match_finite_differences():
     assert torch.autograd.gradcheck(lambda v: net(SparseVolume.from_dense(v, active)).dense(), (values,))
 
 
-def test_dense_and_back_is_the_identity_on_sites():
-    values, active = volume((2, 5, 4, 3))
-    sparse = SparseVolume.from_dense(values, active)
-    dense = sparse.dense()
-    torch.testing.assert_close(dense, values * active[:, None])
-    again = SparseVolume.from_dense(dense, active)
-    assert torch.equal(again.indices, sparse.indices)
-    torch.testing.assert_close(again.features, sparse.features)
-
-
-def test_labels_are_embedded_where_active():
-    labels = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5) % 7
-    table = torch.randn(7, 4, requires_grad=True)
-    sparse = SparseVolume.from_labels(labels.to(torch.uint8), table, labels != 0)
-    b, x, y, z = sparse.indices.unbind(1)
-    assert torch.equal(sparse.features, table[labels[b, x, y, z]])
-    sparse.features.sum().backward()
-    assert table.grad is not None and torch.equal(table.grad[:, 0], torch.bincount(labels[labels != 0], minlength=7))
-
-
 def test_sites_may_come_in_any_order():
     values, active = volume((2, 5, 4, 3))
     sparse = SparseVolume.from_dense(values, active)
@@ -156,23 +129,6 @@ def test_bfloat16_autocast_agrees_and_trains():
         assert (p - h).norm() < 0.05 * p.norm() + 1e-6
 
 
-def test_rule_books_point_at_the_right_sites():
-    _, active = volume((2, 5, 4, 3))
-    sparse = SparseVolume.from_dense(torch.zeros(2, 1, 5, 4, 3), active)
-    rules = find_neighbours(sparse)
-    rows = {tuple(p): m for m, p in enumerate(sparse.indices.tolist())}
-    for m, (b, x, y, z) in enumerate(sparse.indices.tolist()):
-        for k, (dx, dy, dz) in enumerate(rules.offsets):
-            assert rules.table[m, k] == rows.get((b, x + dx, y + dy, z + dz), len(rows))
-    children = find_children(sparse, (2, 2, 2))
-    assert torch.equal(children.table.view(-1)[children.slot].long(), torch.arange(len(rows)))
-    assert int((site_table(sparse.indices, sparse.shape) < len(rows)).sum()) == len(rows)
-
-
-def test_wrong_shapes_are_refused(unchecked):
-    with pytest.raises(ValueError, match="indices"):
-        SparseVolume(torch.zeros(3, 3, dtype=torch.int64), torch.zeros(3, 1), (1, 2, 3, 4))
-    with pytest.raises(ValueError, match="features"):
-        SparseVolume(torch.zeros(3, 4, dtype=torch.int64), torch.zeros(2, 1), (1, 2, 3, 4))
+def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="widths"):
         SparseBackbone(4, (8,), ((2, 2, 2),))

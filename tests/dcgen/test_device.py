@@ -1,0 +1,105 @@
+"""Which sparse convolutions a device gets, and the line that says so."""
+
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+
+from dcgen import device
+from dcgen.vae import backbone, spconv_conv, torch_conv
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.fixture
+def fault(monkeypatch):
+    """Answers the question whether spconv serves, and counts how often it is asked."""
+    asked = []
+
+    def answer(what):
+        monkeypatch.setattr(device, "spconv_fault", lambda: asked.append(what) or what)
+        device._spconv_serves.cache_clear()
+        return asked
+
+    yield answer
+    device._spconv_serves.cache_clear()
+
+
+class OnCuda(torch.Tensor):
+    """Says that it lies there."""
+
+    device = CUDA
+
+
+def features(rows=3, dtype=torch.float32):
+    return torch.empty(rows, 5, dtype=dtype).as_subclass(OnCuda)
+
+
+def test_cuda_gets_spconv_where_it_serves(fault, capsys):
+    asked = fault(None)
+    assert device.sparse_kernels(CUDA) == "spconv"
+    assert backbone.kernels_for(features()) is spconv_conv
+    assert backbone.kernels_for(features(dtype=torch.bfloat16)) is spconv_conv
+    assert len(asked) == 1 and not capsys.readouterr().err
+
+
+def test_spconv_gets_no_float64_and_no_empty_volume(fault):
+    fault(None)
+    assert backbone.kernels_for(features(dtype=torch.float64)) is torch_conv
+    assert backbone.kernels_for(features(rows=0)) is torch_conv
+
+
+def test_a_cpu_gets_torch_and_spconv_is_not_even_asked(fault, capsys):
+    asked = fault(None)
+    assert device.sparse_kernels(CPU) == "torch"
+    assert backbone.kernels_for(torch.empty(3, 5)) is torch_conv
+    assert "torch" in device.describe("cpu")
+    assert not asked and not capsys.readouterr().err
+
+
+def test_cuda_without_spconv_gets_torch_and_says_so_once(fault, capsys):
+    asked = fault("is not installed")
+    for _ in range(3):
+        assert device.sparse_kernels(CUDA) == "torch"
+        assert backbone.kernels_for(features()) is torch_conv
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        "spconv is not installed: sparse convolutions run in plain torch, more slowly; pip install 'dcgen[spconv]'"
+    ]
+    assert not said.out and len(asked) == 1
+
+
+def test_the_line_names_device_arithmetic_and_kernels(fault, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+    fault(None)
+    assert device.describe(CUDA) == "cuda:0 NVIDIA H100, bfloat16, spconv in float32"
+    fault("is not installed")
+    assert device.describe("cuda:0") == "cuda:0 NVIDIA H100, bfloat16, torch"
+
+
+@pytest.mark.parametrize(("amx", "name"), [(True, "bfloat16"), (False, "float32")])
+def test_the_line_names_the_arithmetic_that_autocast_takes(amx, name, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    assert device.describe(CPU) == f"cpu, {name}, torch"
+    with device.autocast(CPU):
+        assert (torch.ones(2, 3) @ torch.ones(3, 4)).dtype == getattr(torch, name) == device.arithmetic(CPU)
+
+
+def test_a_missing_spconv_is_a_fault(monkeypatch):
+    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    assert device.spconv_fault() == "is not installed"
+
+
+def test_an_spconv_that_does_not_load_is_a_fault(monkeypatch):
+    monkeypatch.setattr(device, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "spconv", None)
+    assert device.spconv_fault().startswith("does not load (")
+
+
+def test_an_spconv_without_cuda_is_a_fault(monkeypatch):
+    monkeypatch.setattr(device, "find_spec", lambda name: object())
+    for name in ("spconv", "spconv.pytorch", "spconv.cppconstants"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["spconv.cppconstants"].CPU_ONLY_BUILD = True
+    assert device.spconv_fault() == "is the package without CUDA"
