@@ -104,7 +104,7 @@ def sample_chunks(
     latents = SAMPLERS[sampling.sampler](counted, start, times(sampling.steps, sampling.shift))
     planes = unflatten(latents * model.latent_std + model.latent_mean, model.config.hex_shape)
     with autocast(model.device):
-        labels = model.vae.decode(planes).argmax(-1).to(torch.uint8).cpu().numpy()
+        labels = model.vae.labels(planes).cpu().numpy()
     grid = model.config.grid
     whole = (np.where(k != UNKNOWN, k, made) for k, made in zip(known, labels, strict=True))
     return [without_specks(made, k, grid) for made, k in zip(whole, known, strict=True)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from dcgen.config import ModelConfig
@@ -29,9 +29,24 @@ class HeightCode(nn.Module):
         return self.net(axis_code(torch.arange(z, device=device) + 0.5, z, self.frequencies))
 
 
+FRAMES_AT_ONCE = {"cpu": 1}  # what is in hand of a frame stays in a CPU's caches
+DEFAULT_FRAMES_AT_ONCE = 4
+
+
 def spread(cells: Float[Tensor, "B X Y Z UVWK"], stride: int) -> Float[Tensor, "B XU YV ZW K"]:
     """Logits of a cell's sub-cells, put in their places."""
     return rearrange(cells, "b x y z (u v w k) -> b (x u) (y v) (z w) k", u=stride, v=stride, w=stride, k=NUM_CLASSES)
+
+
+def likeliest(cells: Float[Tensor, "B T X Y Z UVWK"], stride: int) -> UInt8[Tensor, "B T XU YV ZW"]:
+    """The class with the largest logit in each sub-cell, put in its place: labels move, not logits."""
+    labels = cells.unflatten(-1, (-1, NUM_CLASSES)).argmax(-1).to(torch.uint8)
+    return rearrange(labels, "b t x y z (u v w) -> b t (x u) (y v) (z w)", u=stride, v=stride, w=stride)
+
+
+def in_blocks(frames: Int[Tensor, " T"]) -> tuple[Int[Tensor, " t"], ...]:
+    """As many frames at a time as are decoded together where no logits are asked."""
+    return frames.split(FRAMES_AT_ONCE.get(frames.device.type, DEFAULT_FRAMES_AT_ONCE))
 
 
 class StaticDecoder(nn.Module):
@@ -54,14 +69,14 @@ class StaticDecoder(nn.Module):
     def features(self, planes: HexPlane) -> Float[Tensor, "B C X Y"]:
         return self.blocks(self.enter(planes.xy.contiguous(memory_format=torch.channels_last)))
 
-    def forward(self, planes: HexPlane, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B XU YV ZW K"]:
+    def forward(self, planes: HexPlane, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B X Y Z UVWK"]:
         code = self.height(planes.xz.shape[3], bev.device)  # Z C
         x_z = (1 + self.along_x(planes.xz.permute(0, 2, 3, 1))) * code  # B X Z C
         y_z = 1 + self.along_y(planes.yz.permute(0, 2, 3, 1))  # B Y Z C
         columns = bev.permute(0, 2, 3, 1)[:, :, :, None]
         expanded = columns * x_z.to(bev.dtype)[:, :, None] * y_z.to(bev.dtype)[:, None]
         volume = self.volume(self.squeeze(expanded).permute(0, 4, 1, 2, 3))
-        return spread(self.head(F.silu(volume.permute(0, 2, 3, 4, 1))), self.stride)
+        return self.head(F.silu(volume.permute(0, 2, 3, 4, 1)))
 
 
 class ResidualDecoder(nn.Module):
@@ -87,7 +102,7 @@ class ResidualDecoder(nn.Module):
 
     def forward(
         self, planes: HexPlane, static: Float[Tensor, "B C X Y"], frames: Int[Tensor, " T"]
-    ) -> Float[Tensor, "BT XU YV ZW K"]:
+    ) -> Float[Tensor, "B T X Y Z UVWK"]:
         def per_frame(plane: Tensor) -> Tensor:  # B C T' A -> B T A C
             return plane[:, :, frames // self.time_stride].permute(0, 2, 3, 1)
 
@@ -105,7 +120,7 @@ class ResidualDecoder(nn.Module):
         code = self.height(planes.tz.shape[3], bev.device) * (1 + self.along_z(per_frame(planes.tz)))
         code = rearrange(code, "b t z c -> (b t) z c").to(bev.dtype)
         columns = F.silu(bev[:, :, :, None] * code[:, None, None])
-        return spread(self.head(columns), self.stride)
+        return self.head(columns).unflatten(0, (len(static), len(frames)))
 
 
 class AnchoredDecoder(nn.Module):
@@ -115,12 +130,20 @@ class AnchoredDecoder(nn.Module):
         super().__init__()
         self.static = StaticDecoder(config)
         self.residual = ResidualDecoder(config)
+        self.stride = config.vae.stride
 
     def forward(self, planes: HexPlane, frames: Int[Tensor, " T"]) -> Float[Tensor, "B T X Y Z K"]:
         bev = self.static.features(planes)
         residual = self.residual(planes, bev, frames)
-        static = self.static(planes, bev)
-        return static[:, None] + rearrange(residual, "(b t) x y z k -> b t x y z k", b=len(static))
+        cells = (self.static(planes, bev)[:, None] + residual).flatten(0, 1)
+        return spread(cells, self.stride).unflatten(0, residual.shape[:2])
+
+    def labels(self, planes: HexPlane, frames: Int[Tensor, " T"]) -> UInt8[Tensor, "B T X Y Z"]:
+        """The likeliest class of each voxel, without the logits of more than a few frames at once."""
+        bev = self.static.features(planes)
+        static = self.static(planes, bev)[:, None]
+        blocks = in_blocks(frames)
+        return torch.cat([likeliest(static + self.residual(planes, bev, some), self.stride) for some in blocks], dim=1)
 
 
 class HadamardDecoder(nn.Module):
@@ -135,11 +158,19 @@ class HadamardDecoder(nn.Module):
         self.head = nn.Linear(vae.squeeze_width, vae.stride**3 * NUM_CLASSES)
 
     def forward(self, planes: HexPlane, frames: Int[Tensor, " T"]) -> Float[Tensor, "B T X Y Z K"]:
+        cells = self.cells(planes, frames)
+        return spread(cells.flatten(0, 1), self.stride).unflatten(0, cells.shape[:2])
+
+    def labels(self, planes: HexPlane, frames: Int[Tensor, " T"]) -> UInt8[Tensor, "B T X Y Z"]:
+        """The likeliest class of each voxel, a few frames at once."""
+        return torch.cat([likeliest(self.cells(planes, some), self.stride) for some in in_blocks(frames)], dim=1)
+
+    def cells(self, planes: HexPlane, frames: Int[Tensor, " T"]) -> Float[Tensor, "B T X Y Z UVWK"]:
+        """Logits of each cell's sub-cells."""
         p = planes
         tx, ty, tz = (part[:, :, frames // self.time_stride] for part in (p.tx, p.ty, p.tz))
         space = p.xy[:, :, :, :, None] * p.xz[:, :, :, None] * p.yz[:, :, None]
         time = tx[:, :, :, :, None, None] * ty[:, :, :, None, :, None] * tz[:, :, :, None, None]
         expanded = rearrange(space[:, :, None] * time, "b c t x y z -> (b t) c x y z")
         volume = self.volume(self.squeeze(expanded))
-        logits = spread(self.head(F.silu(volume.permute(0, 2, 3, 4, 1))), self.stride)
-        return rearrange(logits, "(b t) x y z k -> b t x y z k", t=tx.shape[2])
+        return self.head(F.silu(volume.permute(0, 2, 3, 4, 1))).unflatten(0, (-1, len(frames)))

@@ -178,6 +178,11 @@ class Vae(nn.Module):
         return self.decoder(planes, frames.to(planes.tx.device))
 
     @torch.no_grad()
+    def labels(self, planes: HexPlane) -> UInt8[Tensor, "B T X Y Z"]:
+        """The likeliest class of every voxel: decode(planes).argmax(-1), without all its logits at once."""
+        return self.decoder.labels(planes, torch.arange(self.config.frames, device=planes.tx.device))
+
+    @torch.no_grad()
     def reconstruct(self, labels: UInt8[Tensor, "B T X Y Z"]) -> UInt8[Tensor, "B T X Y Z"]:
         """Labels through the latents' means and back."""
-        return self.decode(self.encode(labels).mean).argmax(-1).to(torch.uint8)
+        return self.labels(self.encode(labels).mean)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from dcgen.config import ModelConfig
@@ -55,6 +55,10 @@ class QueryDecoder(nn.Module):
         moments = [slice(n, n + 1) for n in range(len(frames))]
         parts = [[ask(moment, slice(row, row + wide)) for row in range(0, x, wide)] for moment in moments]
         return torch.cat([torch.cat(rows, dim=2) for rows in parts], dim=1)
+
+    def labels(self, planes: HexPlane, frames: Int[Tensor, " T"]) -> UInt8[Tensor, "B T X Y Z"]:
+        """The likeliest class of each voxel, frame by frame."""
+        return torch.cat([self(planes, frame).argmax(-1).to(torch.uint8) for frame in frames.split(1)], dim=1)
 
 
 def _at_centres(plane: Float[Tensor, "B C R S"], size: tuple[int, int]) -> Float[Tensor, "B R2 S2 C"]:

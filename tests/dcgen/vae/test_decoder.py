@@ -5,7 +5,7 @@ import torch
 
 from dcgen.hexplane import HexPlane, unflatten
 from dcgen.types import NUM_CLASSES
-from dcgen.vae.decoder import HeightCode, spread
+from dcgen.vae.decoder import FRAMES_AT_ONCE, HeightCode, spread
 from dcgen.vae.model import Vae
 from tests.dcgen.small import CONFIG, FINE, FRAMES, GRID, PLAIN, QUERIES, randomise
 
@@ -27,6 +27,16 @@ def test_frames_alone_equal_frames_together(config):
     for frames in ([2], [3, 0], [1, 1, 2]):
         torch.testing.assert_close(vae.decode(planes, torch.tensor(frames)), whole[:, frames], rtol=1e-4, atol=1e-4)
     assert (whole[:, 0] != whole[:, -1]).any()
+
+
+@CONFIGS
+@pytest.mark.parametrize("block", [1, 3])
+def test_labels_in_blocks_of_frames_are_those_of_the_whole(config, block, monkeypatch):
+    monkeypatch.setitem(FRAMES_AT_ONCE, "cpu", block)
+    vae, planes = randomise(Vae(config)), latents(config)
+    labels = vae.labels(planes)
+    assert labels.dtype == torch.uint8 and len(labels.unique()) > 3
+    assert torch.equal(labels, vae.decode(planes).argmax(-1).to(torch.uint8))
 
 
 @CONFIGS
