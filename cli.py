@@ -111,20 +111,21 @@ def view(file: SceneFile) -> None:
 
 
 class Stage(str, Enum):
-    """What is trained: the autoencoder, its decoder once more, the transformer."""
+    """What is trained: the autoencoder, its decoder once more, the transformer, a student of a few steps."""
 
     vae = "vae"
     decoder = "decoder"
     dit = "dit"
+    student = "student"
 
 
 @app.command()
 def train(
-    stage: Annotated[Stage, typer.Argument(help="The autoencoder, its decoder again, the transformer.")],
+    stage: Annotated[Stage, typer.Argument(help="Autoencoder, its decoder again, transformer, few-step student.")],
     clips: Annotated[list[Path], typer.Argument(metavar="CLIPS...", help="A data set, or worlds.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint, log, curve; goes on from them.")],
     vae: Annotated[Path | None, typer.Option(help="The run folder of the stage before.")] = None,
-    start: Annotated[str | None, typer.Option(help="A model that goes on (dit) or lends its weights (vae).")] = None,
+    start: Annotated[str | None, typer.Option(help="A model: goes on (dit), lends (vae) or teaches (student).")] = None,
     preset: Annotated[str, typer.Option(help="The model's sizes: nano, base, wide or paper.")] = "nano",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Clips a batch.")] = None,
@@ -132,13 +133,15 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(min=0, max=1, callback=finite, help="At its highest.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, callback=finite, help="Stop after so long.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many clips are cut from worlds.")] = 10_000,
+    trajectories: Annotated[int, typer.Option(min=1, help="Of the teacher, for a student.")] = 400,
     seed: Seed = 0,
 ) -> None:
-    """Train a model in three stages: vae, decoder, dit. The last leaves a folder for --model."""
+    """Train a model in three stages: vae, decoder, dit; then student. The last two leave a folder for --model."""
     from bridges.training import TrainingOrder, run_training
 
     asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "accumulate": accumulate}
-    order = TrainingOrder(stage.value, tuple(clips), output, vae, start, preset, asked, minutes, count, seed)
+    rest = (minutes, count, seed, trajectories)
+    order = TrainingOrder(stage.value, tuple(clips), output, vae, start, preset, asked, *rest)
     print(run_training(order, tell))
 
 

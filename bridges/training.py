@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,15 @@ from scenarios.world.cut.clips import candidates_of, make_clip
 from scenarios.world.cut.recipe import ClipRecipe, Pick
 from scenarios.world.store import World, load_world
 
+if TYPE_CHECKING:
+    from dcgen.train import TrainConfig
+
 Tell = Callable[[str], None]
 DEFAULTS: dict[str, dict[str, Any]] = {
     "vae": {"steps": 2_000, "batch": 4, "learning_rate": 1.5e-3, "ema": 0.998, "cooldown": 0.5},
     "decoder": {"steps": 600, "batch": 4, "learning_rate": 5e-4, "ema": 0.995, "warmup": 30, "cooldown": 0.6},
     "dit": {"steps": 10_000, "batch": 8, "learning_rate": 8e-4, "ema": 0.998, "warmup": 150},
+    "student": {"steps": 1_000, "batch": 8, "learning_rate": 4e-4, "ema": 0.99, "warmup": 20, "cooldown": 0.7},
 }
 
 
@@ -99,7 +103,7 @@ class TrainingOrder:
     """What is asked of `dcgen train`. folders: one data set, or worlds, of which `count` clips are cut.
 
     vae is the run of an autoencoder, start the name or folder of a model whose transformer goes on,
-    or that lends a new autoencoder its weights. asked holds
+    that lends a new autoencoder its weights, or that a student learns from. asked holds
     steps, batch, learning_rate and accumulate; None stands for what has worked.
     """
 
@@ -113,6 +117,7 @@ class TrainingOrder:
     minutes: float | None = None
     count: int = 10_000
     seed: int = 0
+    trajectories: int = 400  # of the teacher, that a student learns from
 
 
 def run_training(order: TrainingOrder, tell: Tell) -> Path:
@@ -131,6 +136,8 @@ def run_training(order: TrainingOrder, tell: Tell) -> Path:
     def clips(config: ModelConfig) -> ClipSource:
         return open_source(order.folders, order.count, order.seed, config)
 
+    if order.stage == "student":
+        return _student(order, how, clips, tell)
     if order.stage == "vae":
         config = preset(order.sizes)
         start = load_model(order.start) if order.start is not None else None
@@ -142,6 +149,25 @@ def run_training(order: TrainingOrder, tell: Tell) -> Path:
         raise DcgenError(f"--vae is missing; dcgen train {order.stage} needs the run folder of the stage before")
     fit = train_decoder if order.stage == "decoder" else train_dit
     return fit(order.vae, clips(load_vae(order.vae)[0]), *rest)
+
+
+def _student(order: TrainingOrder, how: TrainConfig, clips: Callable[[ModelConfig], ClipSource], tell: Tell) -> Path:
+    """A few-step student of the model that order.start names."""
+    from dcgen.checkpoint import load_model
+    from dcgen.device import default_device
+    from dcgen.student import train_student
+    from dcgen.trajectories import Plan
+
+    if order.start is None:
+        raise DcgenError("--start is missing; dcgen train student needs the model that it learns from, as --start nano")
+    teacher = load_model(order.start, default_device())
+    plan = Plan(order.trajectories, guidance=teacher.config.sampling.guidance, seed=order.seed)
+
+    def progress(done: int) -> None:
+        tell(f"trajectory {done} of {order.trajectories}")
+
+    rows = clips(teacher.config)
+    return train_student(teacher, rows, order.out, how, plan, _reporter(tell), order.minutes, progress)
 
 
 def _reporter(tell: Tell) -> Callable[[int, int, dict[str, float]], None]:

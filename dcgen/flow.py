@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
+Velocity = Callable[[Tensor, Tensor], Tensor]  # v(x, t)
+FlowMap = Callable[[Tensor, Tensor, Tensor], Tensor]  # u(x, t, s): the average velocity of the way from t to s
 NOISY = 0.7  # how far the logit of a training time lies on the noise's side
 
 

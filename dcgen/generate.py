@@ -13,13 +13,12 @@ from dcgen.checkpoint import Model
 from dcgen.config import Sampling
 from dcgen.device import autocast
 from dcgen.dit.conditioning import ConditionBatch
-from dcgen.dit.model import Prepared
-from dcgen.errors import GridMismatch
-from dcgen.flow import Velocity
+from dcgen.errors import DcgenError, GridMismatch
+from dcgen.flow import FlowMap, Velocity
 from dcgen.frames import Chunk, FrameCutter, Given, join_scenes
 from dcgen.hexplane import flatten, unflatten
 from dcgen.known import settled, world_known
-from dcgen.sampler import SAMPLERS, guided, times
+from dcgen.sampler import SAMPLERS, guided, jump, times
 from dcgen.specks import without_specks
 from dcgen.types import MOVABLE, UNKNOWN, Conditions, Labels, Scene
 
@@ -36,6 +35,17 @@ def check_fits(conditions: Conditions, model: Model) -> None:
     ):
         if got != want:
             raise GridMismatch(f"{name}: the scenario has {got}, model {config.name} needs {want}; change {name}")
+
+
+def check_sampling(sampling: Sampling, model: Model) -> None:
+    """Raises DcgenError where a few-step student is asked for what was built into it."""
+    if not model.config.dit.interval:
+        return
+    name = model.config.name
+    if sampling.guidance != 1.0:
+        raise DcgenError(f"--guidance {sampling.guidance:g}: model {name} has its guidance built in; leave it out")
+    if sampling.sampler != "euler":
+        raise DcgenError(f"sampler {sampling.sampler}: model {name} knows whole steps alone; use euler")
 
 
 def batch_conditions(chunks: Sequence[Conditions], known: Sequence[Labels], model: Model) -> ConditionBatch:
@@ -70,17 +80,41 @@ def noise_for(seed: int, index: int, size: int) -> Tensor:
 
 def guided_field(model: Model, conditions: ConditionBatch, guidance: float) -> Velocity:
     """The model's velocity under the conditions, with classifier-free guidance."""
+    given = field_of(model, conditions)
+    if guidance == 1.0:
+        return lambda x, t: given(x, t, t)
+    none = field_of(model, conditions.null())
+    return guided(lambda x, t: given(x, t, t), lambda x, t: none(x, t, t), guidance)
 
-    def field_of(prepared: Prepared) -> Velocity:
-        def field(x: Tensor, t: Tensor) -> Tensor:
-            with autocast(model.device):
-                return model.dit.velocity(x, t, prepared).float()
 
-        return field
-
+def field_of(model: Model, conditions: ConditionBatch) -> FlowMap:
+    """u(x, t, s) of the model under the conditions; of a model without an interval the velocity, whatever s."""
     with autocast(model.device):
-        given, none = model.dit.prepare(conditions), model.dit.prepare(conditions.null())
-    return guided(field_of(given), field_of(none), guidance)
+        prepared = model.dit.prepare(conditions)
+
+    def field(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        with autocast(model.device):
+            return model.dit.velocity(x, t, prepared, s).float()
+
+    return field
+
+
+def sample_latents(
+    noise: Tensor, conditions: ConditionBatch, model: Model, sampling: Sampling, progress: Progress | None = None
+) -> Tensor:
+    """[B, D] normalised latents from noise [B, D]; a student jumps, without guidance, from time to time."""
+
+    def told(x: Tensor) -> Tensor:
+        if progress:
+            progress(1)
+        return x
+
+    at = times(sampling.steps, sampling.shift)
+    if model.config.dit.interval:
+        flow = field_of(model, conditions)
+        return jump(lambda x, t, s: flow(told(x), t, s), noise, at)
+    field = guided_field(model, conditions, sampling.guidance)
+    return SAMPLERS[sampling.sampler](lambda x, t: field(told(x), t), noise, at)
 
 
 @torch.inference_mode()
@@ -93,15 +127,9 @@ def sample_chunks(
     progress: Progress | None = None,
 ) -> list[Labels]:
     """Labels [T, X, Y, Z] of each chunk, in its anchor frame; known voxels are passed through as they are."""
-    field = guided_field(model, batch_conditions(chunks, known, model), sampling.guidance)
-
-    def counted(x: Tensor, t: Tensor) -> Tensor:
-        if progress:
-            progress(1)
-        return field(x, t)
-
+    check_sampling(sampling, model)
     start = torch.stack(list(noise)).to(model.device)
-    latents = SAMPLERS[sampling.sampler](counted, start, times(sampling.steps, sampling.shift))
+    latents = sample_latents(start, batch_conditions(chunks, known, model), model, sampling, progress)
     planes = unflatten(latents * model.latent_std + model.latent_mean, model.config.hex_shape)
     with autocast(model.device):
         labels = model.vae.labels(planes).cpu().numpy()
@@ -114,6 +142,7 @@ class Rollout:
     """Chunks one after the other on a canvas: what was seen stays, what comes next is completed."""
 
     def __init__(self, model: Model, seed: int, sampling: Sampling) -> None:
+        check_sampling(sampling, model)  # before a chunk's conditions are made
         self.model, self.seed, self.sampling = model, seed, sampling
         self.canvas = Canvas(min(model.config.grid.voxel_m) / 2)
         self.cutter = FrameCutter(self.canvas, model.config.grid)

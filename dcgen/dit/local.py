@@ -142,6 +142,15 @@ class Near:
     planes: dict[str, Tensor]
     volume: Tensor | None
 
+    def repeated(self, times: int) -> Near:
+        """Each chunk's, so many times in succession."""
+        planes = {name: plane.repeat_interleave(times, dim=0) for name, plane in self.planes.items()}
+        if self.volume is None:
+            return Near(planes, None)
+        chunks = len(self.planes["xy"])
+        volume = self.volume.unflatten(0, (chunks, -1)).repeat_interleave(times, dim=0)
+        return Near(planes, volume.flatten(0, 1))
+
 
 class LocalHead(nn.Module):
     """A velocity for the xy plane, the planes with time and the X-Y-T volume, from what is near each cell."""

@@ -24,9 +24,18 @@ class Prepared:
     vector: Float[Tensor, "B W"]
     near: Near | None  # the layout near each cell, for the local head where there is one
 
+    def repeated(self, times: int) -> Prepared:
+        """Each chunk's, so many times in succession."""
+        parts = (part.repeat_interleave(times, dim=0) for part in (self.layout, self.known, self.vector))
+        return Prepared(*parts, self.near.repeated(times) if self.near is not None else None)
+
 
 class Dit(nn.Module):
-    """v(x, t | conditions) over the padded rollout's tokens and the volume's."""
+    """v(x, t | conditions) over the padded rollout's tokens and the volume's.
+
+    With an interval the field is u(x, t, s | conditions), the average velocity of a step from t to s (MeanFlow,
+    arXiv 2505.13447); u(x, t, t) is the velocity.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -34,7 +43,7 @@ class Dit(nn.Module):
         self.config = config
         self.checkpointing = False  # of blocks in training
         self.tokens = Tokens(config, inputs=2)
-        self.vector = VectorCondition(dit.width)
+        self.vector = VectorCondition(dit.width, dit.interval)
         self.layout = LayoutCondition(config)
         modulate, final = nn.Linear(dit.width, 6 * dit.width), nn.Linear(dit.width, 2 * dit.width)
         self.modulation = nn.Sequential(nn.SiLU(), modulate)
@@ -52,11 +61,15 @@ class Dit(nn.Module):
         return Prepared(self.layout(conditions), known, self.vector.given(conditions), near)
 
     def velocity(
-        self, latents: Float[Tensor, "B D"], time: Float[Tensor, " B"], prepared: Prepared
+        self,
+        latents: Float[Tensor, "B D"],
+        time: Float[Tensor, " B"],
+        prepared: Prepared,
+        stop: Float[Tensor, " B"] | None = None,
     ) -> Float[Tensor, "B D"]:
-        """The field at prepared conditions."""
+        """The field at prepared conditions; stop is where the step ends, for a model with an interval."""
         x = self.tokens.embed(latents, prepared.known) + prepared.layout
-        vector = self.vector.at(time) + prepared.vector
+        vector = self.vector.at(time, stop) + prepared.vector
         modulation = self.modulation(vector).unflatten(1, (6, -1))
         # In units of half a token: the same frequencies serve patches of every size.
         position = self.tokens.position * (2 / self.config.dit.patch)

@@ -189,6 +189,16 @@ def _consistency(scenes: Iterable[EgoFrames]) -> Consistency:
     return sum((static_consistency(scene) for scene in scenes), Consistency())
 
 
+def generation_figures(made: SceneFigures, real: SceneFigures) -> dict[str, float]:
+    """The figures of generated scenes, by their JSON keys; real are the true scenes of the same conditions."""
+    return {
+        **made.shares(),
+        "pieces_building": Tally(made.buildings, real.buildings).share,
+        "pieces_vegetation": Tally(made.vegetation, real.vegetation).share,
+        "class_jsd": jensen_shannon(made.all_counts, real.all_counts),
+    }
+
+
 def _figures(run: _Run, seed: int) -> dict[str, Any]:
     made, real = run.generated, run.real
     moving = run.moving.get("all", NOTHING)
@@ -200,10 +210,7 @@ def _figures(run: _Run, seed: int) -> dict[str, Any]:
         "compression": run.compression,
         "moving_iou": moving.share,
         "per_class": _per_class(run),
-        **made.shares(),
-        "pieces_building": Tally(made.buildings, real.buildings).share,
-        "pieces_vegetation": Tally(made.vegetation, real.vegetation).share,
-        "class_jsd": jensen_shannon(made.all_counts, real.all_counts),
+        **generation_figures(made, real),
         "class_jsd_floor": class_floor(run.all_real.class_counts, seed),
         "static_consistency": math.nan,
         "real": {
