@@ -54,6 +54,31 @@ def dataset(
 
 
 @app.command()
+def ablation(
+    unseen: Annotated[Path, typer.Option(metavar="WORLD", help="The town that figures are of: never learned from.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of finished runs; a stopped ablation goes on.")
+    ],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[WORLD]...", help="Folders of dcgen world build; a library map's.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Of each variant, from 0 on.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of an autoencoder; the rollouts take more.")] = 200,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Clips a step.")] = 2,
+    clips: Annotated[int, typer.Option(min=1, max=100_000, help="To learn from.")] = 240,
+    unseen_clips: Annotated[int, typer.Option(min=1, max=100_000, help="Of the unseen town.")] = 48,
+    groups: Annotated[str, typer.Option(help="Which ablations: letters of abcdefg.")] = "abcdefg",
+    as_json: AsJson = False,
+) -> None:
+    """What each part of the method is worth: variants trained under one budget, against the paper's claims."""
+    from bridges.ablation import AblationOrder, Budget, ablation_text, run_ablation
+
+    budget = Budget(steps, batch, clips, unseen_clips)
+    results = run_ablation(AblationOrder(tuple(folders or ()), unseen, output, seeds, groups, budget), tell)
+    print(json.dumps(results) if as_json else ablation_text(results))
+
+
+@app.command()
 def steps(
     map: Annotated[Path, typer.Option(help="An OpenDRIVE file; best one that the model has not seen.")],
     model: Annotated[str, typer.Option(help="A shipped model's name, or the path of one: the teacher.")] = "nano",
@@ -70,3 +95,20 @@ def steps(
     order = StepsOrder(model, map, clips, student, seed, long, steps_of("--teacher-steps", teacher_steps))
     result = bench_steps(order, tell)
     print(json.dumps(result) if as_json else steps_text(result))
+
+
+@app.command()
+def model(
+    world: Annotated[
+        Path | None, typer.Argument(metavar="[WORLD]", help="A folder of dcgen world build; a library map's.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="The model's sizes: nano, base, wide or paper.")] = "base",
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each figure, after one that does not count.")] = 3,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """What a model costs: CPU-seconds and memory of its parts, against the release; on the GPU where there is one."""
+    from bridges.bench_model import ModelOrder, bench_model, model_text
+
+    figures = bench_model(ModelOrder(preset, world, repeats, seed), tell)
+    print(json.dumps(figures) if as_json else model_text(figures))
