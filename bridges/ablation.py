@@ -22,19 +22,19 @@ from scenarios.world.store import World, build_world, load_world
 
 Tell = Callable[[str], None]
 Runs = dict[str, list[dict[str, Any]]]
-GRID = GridSpec((32, 32, 8), (0.8, 0.8, 0.8), (-12.8, -12.8, -2.0))
+GRID = GridSpec((24, 24, 8), (0.8, 0.8, 0.8), (-9.6, -9.6, -2.0))
 FRAMES, DT_S = 8, 0.2
 
 
 @dataclass(frozen=True)
 class Budget:
     """What all runs have alike. steps, of `batch` clips, are an autoencoder's; the rollouts share one that is trained
-    ROLLOUT_STEPS times as long, and their transformers are trained as long as that, on ROLLOUT_BATCH clips a step."""
+    longer (ablation_runs.ROLLOUT_VAE_STEPS), and their transformers take ROLLOUT_STEPS times as many."""
 
-    steps: int = 200
+    steps: int = 300
     batch: int = 2
     clips: int = 240
-    unseen_clips: int = 48
+    unseen_clips: int = 64
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Group:
 
 
 def small() -> ModelConfig:
-    """nano's autoencoder, 32 x 32 x 8 voxels of 0.8 m, 8 frames at 5 Hz; a small transformer without the local head,
+    """nano's autoencoder, 24 x 24 x 8 voxels of 0.8 m, 8 frames at 5 Hz; a small transformer without the local head,
     which reads the planes by itself and would hide what the rollout is worth."""
     dit = DitConfig(width=96, depth=4, heads=3, layout_width=24, local_depth=0)
     return ModelConfig("small", GRID, FRAMES, DT_S, dit=dit)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 TRAIN_SEED, UNSEEN_SEED = 0, 1  # of the clips: the same for every seed of a variant
 EVAL_BATCH = 4
-ROLLOUT_STEPS, ROLLOUT_BATCH = 4, 8
+ROLLOUT_VAE_STEPS, ROLLOUT_STEPS, ROLLOUT_BATCH = 4, 2, 8
 SAMPLING = Sampling(steps=12, guidance=1.0)
 LOSS_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -119,7 +119,7 @@ class Bench:
         source, device = self.clips(config), default_device()
         torch.manual_seed(seed)
         stage = VaeStage(Vae(config).to(device), label_weights(source).to(device))
-        how = TrainConfig(steps, self.budget.batch, learning_rate=1.5e-3, warmup=steps // 10, ema=0.97, seed=seed)
+        how = TrainConfig(steps, self.budget.batch, learning_rate=2e-3, warmup=steps // 10, ema=0.97, seed=seed)
         seconds = _fit(stage, vae_batches(source, config, how.batch, seed), how, self.out)
         return stage.vae.eval(), seconds
 
@@ -181,7 +181,7 @@ class RolloutBench:
             vae = build(path, config, Vae)
             load_part(path, "", vae, tensors)
             return vae.eval().to(default_device())
-        vae, _ = self.bench.fit_vae(config, 0, self.steps)
+        vae, _ = self.bench.fit_vae(config, 0, ROLLOUT_VAE_STEPS * self.bench.budget.steps)
         write_tensors(path, vae.state_dict(), {"of": self.bench.of})
         return vae
 

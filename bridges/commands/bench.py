@@ -63,10 +63,10 @@ def ablation(
         list[Path] | None, typer.Argument(metavar="[WORLD]...", help="Folders of dcgen world build; a library map's.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Of each variant, from 0 on.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of an autoencoder; the rollouts take more.")] = 200,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of an autoencoder; the rollouts take more.")] = 300,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Clips a step.")] = 2,
     clips: Annotated[int, typer.Option(min=1, max=100_000, help="To learn from.")] = 240,
-    unseen_clips: Annotated[int, typer.Option(min=1, max=100_000, help="Of the unseen town.")] = 48,
+    unseen_clips: Annotated[int, typer.Option(min=1, max=100_000, help="Of the unseen town.")] = 64,
     groups: Annotated[str, typer.Option(help="Which ablations: letters of abcdefg.")] = "abcdefg",
     as_json: AsJson = False,
 ) -> None:

@@ -80,7 +80,7 @@ def test_an_ablation_is_told_kept_and_gone_on_with(
     for name in ("ego", "plain"):
         (seed,) = figures["runs"][name]
         assert seed == json.loads((tmp_path / "out" / "runs" / f"{name}-0.json").read_text())["figures"]
-        assert 0 <= seed["miou"] < 1 and seed["step_s"] > 0 and 20 < seed["step_mib"] < 2000
+        assert 0 <= seed["miou"] < 1 and seed["step_s"] > 0 and 10 < seed["step_mib"] < 2000
     assert not figures["claims"] and not list((tmp_path / "out").glob(".run-*"))
     with monkeypatch.context() as patched:
         patched.setattr(Bench, "run", lambda *_: pytest.fail("a finished run was made again"))
@@ -98,7 +98,7 @@ def test_rollouts_share_an_autoencoder(worlds: list[Path], tmp_path: Path) -> No
     results = run_ablation(order, lines.append)
     seen = [results["runs"][name][0] for name in ("rollout-padded", "rollout-unfolded", "rollout-vertical")]
     for figures in seen:
-        assert figures["flow_loss"] > 0 and figures["tokens"] == seen[0]["tokens"] > 100
+        assert figures["flow_loss"] > 0 and figures["tokens"] == seen[0]["tokens"] > 80
         assert 0 <= figures["class_jsd"] <= 1
     alone = [{key: value for key, value in figures.items() if key.startswith("vae_")} for figures in seen]
     assert alone[0] and alone[0] == alone[1] == alone[2]
