@@ -126,7 +126,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint, log, curve; goes on from them.")],
     vae: Annotated[Path | None, typer.Option(help="The run folder of the stage before.")] = None,
     start: Annotated[str | None, typer.Option(help="A model: goes on (dit), lends (vae) or teaches (student).")] = None,
-    preset: Annotated[str, typer.Option(help="The model's sizes: nano, base, wide or paper.")] = "nano",
+    preset: Annotated[str | None, typer.Option(help="The sizes, nano unless given: nano, base, wide, paper.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Clips a batch.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches a step.")] = 1,
@@ -134,13 +134,14 @@ def train(
     minutes: Annotated[float | None, typer.Option(min=0, callback=finite, help="Stop after so long.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many clips are cut from worlds.")] = 10_000,
     trajectories: Annotated[int, typer.Option(min=1, help="Of the teacher, for a student.")] = 400,
+    cut: Annotated[str | None, typer.Option(help="Cut clips from worlds on the cpu or the device; as fits.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Train a model in three stages: vae, decoder, dit; then student. The last two leave a folder for --model."""
     from bridges.training import TrainingOrder, run_training
 
     asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "accumulate": accumulate}
-    rest = (minutes, count, seed, trajectories)
+    rest = (minutes, count, seed, trajectories, cut)
     order = TrainingOrder(stage.value, tuple(clips), output, vae, start, preset, asked, *rest)
     print(run_training(order, tell))
 

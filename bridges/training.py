@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dcgen.train import TrainConfig
 
 Tell = Callable[[str], None]
+CUTS = ("cpu", "device")
 DEFAULTS: dict[str, dict[str, Any]] = {
     "vae": {"steps": 2_000, "batch": 4, "learning_rate": 1.5e-3, "ema": 0.998, "cooldown": 0.5},
     "decoder": {"steps": 600, "batch": 4, "learning_rate": 5e-4, "ema": 0.995, "warmup": 30, "cooldown": 0.6},
@@ -58,7 +59,9 @@ class LiveClips:
     @property
     def content_sha256(self) -> str:
         """Of the worlds by their names, towns and traffic, of the seed, and of the clips' shape."""
-        digest = hashlib.sha256(repr((self.seed, self.config.grid, self.config.frames, self.config.dt_s)).encode())
+        config = self.config
+        shape = (config.grid, config.frames, config.dt_s, config.anchored)
+        digest = hashlib.sha256(repr((self.seed, *shape)).encode())
         for world in self.worlds:
             digest.update(repr((world.name, world.seed, world.made_from)).encode())
             for part in (world.traffic.pose, world.tile.surface_class, world.tile.span_class):
@@ -80,22 +83,46 @@ class LiveClips:
 
     def clip(self, n: int) -> Clip:
         """Anchored or ego-centred, as the model wants it: of the same moment either way."""
-        rng, config = np.random.default_rng([self.seed, n]), self.config
-        world = self.worlds[int(rng.integers(len(self.worlds)))]
-        recipe = ClipRecipe(config.grid, config.frames, config.dt_s, ego_centred=not config.anchored)
-        row, start = candidates_of(world, config.frames, config.dt_s).draw(recipe.mix, rng)
-        return make_clip(world, Pick(row, start, 0), recipe)
+        world, pick = self.pick(n)
+        return make_clip(self.worlds[world], pick, self.recipe)
+
+    @property
+    def recipe(self) -> ClipRecipe:
+        config = self.config
+        return ClipRecipe(config.grid, config.frames, config.dt_s, ego_centred=not config.anchored)
+
+    def pick(self, n: int) -> tuple[int, Pick]:
+        """Which world clip n is cut from, and where in it."""
+        rng, recipe = np.random.default_rng([self.seed, n]), self.recipe
+        world = int(rng.integers(len(self.worlds)))
+        row, start = candidates_of(self.worlds[world], recipe.frames, recipe.dt_s).draw(recipe.mix, rng)
+        return world, Pick(row, start, 0)
 
 
-def open_source(folders: Sequence[Path], count: int, seed: int, config: ModelConfig) -> ClipSource:
-    """The clips of one data set, or worlds to cut them from on the fly."""
+def open_source(
+    folders: Sequence[Path], count: int, seed: int, config: ModelConfig, cut: str | None = None
+) -> ClipSource:
+    """The clips of one data set, or worlds to cut them from on the fly: on the "cpu" or on the "device".
+
+    cut None takes the device where it is CUDA. Raises DcgenError.
+    """
     from dcgen.recipes import check_fits
 
+    if cut not in (None, *CUTS):
+        raise DcgenError(f"--cut {cut}: clips are cut on one of {', '.join(CUTS)}; choose one")
     if len(folders) == 1 and not (folders[0] / "world.npz").exists():
         source = ClipRows(dcgen_dataset(folders[0]))
         check_fits(folders[0], source, config)
         return source
-    return LiveClips([load_world(folder) for folder in folders], count, seed, config)
+    from bridges.device_clips import DeviceClips, training_device
+
+    if cut == "device" and not config.anchored:
+        raise DcgenError(f"--cut device: model {config.name} is centred on the ego; its clips are cut on the cpu")
+    live = LiveClips([load_world(folder) for folder in folders], count, seed, config)
+    device = training_device()
+    if cut == "device" or (cut is None and config.anchored and device.type == "cuda"):
+        return DeviceClips(live, device)
+    return live
 
 
 @dataclass(frozen=True)
@@ -112,12 +139,13 @@ class TrainingOrder:
     out: Path
     vae: Path | None = None
     start: str | None = None
-    sizes: str = "nano"
+    sizes: str | None = None  # a preset's name; that of an autoencoder begun anew is nano where none is given
     asked: dict[str, Any] = field(default_factory=dict)
     minutes: float | None = None
     count: int = 10_000
     seed: int = 0
     trajectories: int = 400  # of the teacher, that a student learns from
+    cut: str | None = None  # where clips are cut from worlds, one of CUTS
 
 
 def run_training(order: TrainingOrder, tell: Tell) -> Path:
@@ -134,21 +162,33 @@ def run_training(order: TrainingOrder, tell: Tell) -> Path:
     rest = (order.out, how, _reporter(tell), order.minutes)
 
     def clips(config: ModelConfig) -> ClipSource:
-        return open_source(order.folders, order.count, order.seed, config)
+        return open_source(order.folders, order.count, order.seed, config, order.cut)
 
     if order.stage == "student":
         return _student(order, how, clips, tell)
     if order.stage == "vae":
-        config = preset(order.sizes)
+        config = preset(order.sizes or "nano")
         start = load_model(order.start) if order.start is not None else None
         return train_vae(config, clips(config), *rest, start=start)
     if order.start is not None:
         model = load_model(order.start, default_device())
+        _check_asked(order, order.start, model.config)
         return train_dit(model, clips(model.config), *rest)
     if order.vae is None:
         raise DcgenError(f"--vae is missing; dcgen train {order.stage} needs the run folder of the stage before")
+    config = load_vae(order.vae)[0]
+    _check_asked(order, order.vae, config)
     fit = train_decoder if order.stage == "decoder" else train_dit
-    return fit(order.vae, clips(load_vae(order.vae)[0]), *rest)
+    return fit(order.vae, clips(config), *rest)
+
+
+def _check_asked(order: TrainingOrder, name: object, config: ModelConfig) -> None:
+    """Raises CheckpointError where a stage goes on from another preset than is asked for."""
+    from dcgen.checkpoint import check_preset
+
+    if order.sizes is not None:
+        check_preset(name, config, preset(order.sizes))
+
 
 
 def _student(order: TrainingOrder, how: TrainConfig, clips: Callable[[ModelConfig], ClipSource], tell: Tell) -> Path:
@@ -161,6 +201,7 @@ def _student(order: TrainingOrder, how: TrainConfig, clips: Callable[[ModelConfi
     if order.start is None:
         raise DcgenError("--start is missing; dcgen train student needs the model that it learns from, as --start nano")
     teacher = load_model(order.start, default_device())
+    _check_asked(order, order.start, teacher.config)
     plan = Plan(order.trajectories, guidance=teacher.config.sampling.guidance, seed=order.seed)
 
     def progress(done: int) -> None:

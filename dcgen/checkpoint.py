@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -92,11 +92,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
+        if _is_pickle(path):
+            raise CheckpointError(
+                f"{path}: is a pickle, which may run anything and is never loaded; save its tensors as safetensors"
+            ) from error
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: not a whole safetensors file ({reason}); copy or train it again") from error
     if metadata.pop(DIGEST, None) not in (None, _digest(tensors)):
         raise CheckpointError(f"{path}: its numbers are not those that were written; copy or train it again")
     return tensors, metadata
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file that is no safetensors begins as torch.save's do: an archive, or a pickle since protocol 2."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+    except OSError:
+        return False
+    return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
@@ -134,7 +148,7 @@ def load_model(name: str, device: str = "cpu") -> Model:
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: format is {metadata.get('format')!r}, this dcgen reads {FORMAT!r}; train it again"
+            f"{path}: field format is {metadata.get('format')!r}, this dcgen reads {FORMAT!r}; give a finished model"
         )
     config = read_config(path, metadata)
     mean, std = (_statistic(path, tensors, part, config.hex_shape.size) for part in ("latent.mean", "latent.std"))
@@ -158,6 +172,26 @@ def read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
         raise CheckpointError(
             f"{path}: field config does not describe a model ({error}); copy or train it again"
         ) from error
+
+
+def check_preset(name: object, config: ModelConfig, preset: ModelConfig) -> None:
+    """Raises CheckpointError with the first field in which the model called `name` is not of a preset asked for."""
+    there, asked = dict(_sizes(asdict(config))), dict(_sizes(asdict(preset)))
+    for field, value in asked.items():
+        if there.get(field) != value:
+            raise CheckpointError(
+                f"{name}: field {field} is {there.get(field)}, preset {preset.name} has {value}; "
+                "give a checkpoint of that preset, or leave --preset out"
+            )
+
+
+def _sizes(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields by dotted names; neither the model's name nor how it is sampled is a size."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _sizes(value, f"{before}{name}.") if name != "sampling" else ()
+        elif before or name != "name":
+            yield f"{before}{name}", value
 
 
 def build(path: Path, config: ModelConfig, part: Callable[[ModelConfig], Part]) -> Part:

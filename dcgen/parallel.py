@@ -116,6 +116,12 @@ def first_alone() -> Iterator[None]:
         dist.barrier()
 
 
+def wait() -> None:
+    """Until every process has come here."""
+    if size() > 1:
+        dist.barrier()
+
+
 def agree(terms: dict[str, float], wishes: dict[str, bool]) -> tuple[dict[str, float], dict[str, bool]]:
     """Means of what each process measured, and what any of them wishes; all processes get the same.
 

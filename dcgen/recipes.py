@@ -7,19 +7,21 @@ import json
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from dcgen.checkpoint import Model, build, load_part, read_config, read_tensors, save_model, write_tensors
+from dcgen import parallel
+from dcgen.checkpoint import WEIGHTS, Model, build, load_part, read_config, read_tensors, save_model, write_tensors
 from dcgen.config import ModelConfig
 from dcgen.dataset.source import ClipSource
 from dcgen.device import default_device
 from dcgen.dit.model import Dit
 from dcgen.errors import CheckpointError, GridMismatch
 from dcgen.latent_parts import LatentParts, carried_spec
-from dcgen.latents import ALONE, Statistics, encode_parts, latent_spec, latent_statistics
-from dcgen.stages import DitStage, VaeStage, dit_batches, label_weights, vae_batches
+from dcgen.latents import Statistics, encode_parts, latent_spec, latent_statistics
+from dcgen.stages import DitStage, VaeBatch, VaeStage, dit_batches, label_weights, vae_batches
 from dcgen.train import Report, TrainConfig, train
 from dcgen.vae.model import Vae
 
@@ -27,6 +29,13 @@ EMA = "ema.safetensors"
 STATISTICS, LATENTS = "statistics.safetensors", "latents"  # what the second stage keeps beside its checkpoint
 SHIPPED_VAE = "vae.safetensors"  # of a preset whose transformer is not trained yet
 DECODER_NOISE = 1.1  # of the latents' spread, when the decoder alone is trained
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """A clip source that makes the batches of the autoencoder itself, where it can do so faster."""
+
+    def vae_batches(self, size: int, seed: int) -> Callable[[int], VaeBatch]: ...
 
 
 def check_fits(name: object, clips: ClipSource, config: ModelConfig) -> None:
@@ -91,8 +100,14 @@ def _fit_vae(
 ) -> Path:
     stage.vae, stage.weights = stage.vae.to(default_device()), stage.weights.to(default_device())
     config = stage.vae.config
-    weights = train(stage, vae_batches(clips, config, how.batch, how.seed), how, out, report, minutes)
-    write_tensors(out / EMA, weights, {"config": json.dumps(config.to_dict())})
+    if isinstance(clips, BatchSource):
+        batches = clips.vae_batches(how.batch, how.seed)
+    else:
+        batches = vae_batches(clips, config, how.batch, how.seed)
+    weights = train(stage, batches, how, out, report, minutes)
+    if parallel.first():
+        write_tensors(out / EMA, weights, {"config": json.dumps(config.to_dict())})
+    parallel.wait()
     return out / EMA
 
 
@@ -104,14 +119,11 @@ def train_dit(
     report: Report | None = None,
     minutes: float | None = None,
     progress: Callable[[int], None] | None = None,
-    share: tuple[int, int] = ALONE,
-    wait: Callable[[], None] = lambda: None,
 ) -> Path:
     """Second stage, then the finished model folder `out`/model.
 
     start: the run folder or the weights of an autoencoder, or a whole Model whose transformer goes on from where it is.
-    clips: None where `out` holds their latents already, made elsewhere: then nothing else is read. share: process r of
-    n encodes every n-th part; wait returns once every process has come to it.
+    clips: None where `out` holds their latents already, made elsewhere: then nothing else is read.
     """
     torch.manual_seed(how.seed)
     if isinstance(start, Model):
@@ -120,14 +132,16 @@ def train_dit(
     else:
         config, vae = load_vae(start)
         dit, digest, used = Dit(config), _digest(start), None
-    crew = (share, wait)
-    statistics = statistics_for(vae, clips, out / STATISTICS, digest, used, *crew)
-    latents = latents_for(vae, clips, statistics, out / LATENTS, digest, how.seed, progress, *crew)
+    statistics = statistics_for(vae, clips, out / STATISTICS, digest, used)
+    latents = latents_for(vae, clips, statistics, out / LATENTS, digest, how.seed, progress)
     stage = DitStage(dit.to(default_device()))
     weights = train(stage, dit_batches(latents, how.batch, how.seed), how, out, report, minutes)
     dit = Dit(config)
     dit.load_state_dict(weights)
-    return save_model(Model(config, vae.cpu(), dit, *statistics), out / "model", torch.bfloat16)
+    if parallel.first():
+        save_model(Model(config, vae.cpu(), dit, *statistics), out / "model", torch.bfloat16)
+    parallel.wait()
+    return out / "model" / WEIGHTS
 
 
 def latents_for(
@@ -138,15 +152,13 @@ def latents_for(
     digest: str,
     seed: int,
     progress: Callable[[int], None] | None = None,
-    share: tuple[int, int] = ALONE,
-    wait: Callable[[], None] = lambda: None,
 ) -> LatentParts:
     """Every clip's latents, by all processes together. Without clips, those that lie in the folder."""
     if clips is None:
         return LatentParts(folder, carried_spec(folder, latent_spec(vae.config, digest, statistics, "", 0, seed)))
     spec = latent_spec(vae.config, digest, statistics, clips.content_sha256, len(clips), seed)
-    encode_parts(vae, clips, statistics, folder, spec, progress, share)
-    wait()
+    encode_parts(vae, clips, statistics, folder, spec, progress, (parallel.rank(), parallel.size()))
+    parallel.wait()
     return LatentParts(folder, spec)
 
 
@@ -178,19 +190,17 @@ def statistics_for(
     path: Path,
     digest: str,
     given: Statistics | None = None,
-    share: tuple[int, int] = ALONE,
-    wait: Callable[[], None] = lambda: None,
 ) -> Statistics:
     """Latent statistics, computed once a run, by its first process: its latents and its transformer belong to them,
     and they to one autoencoder."""
-    if share[0] == 0 and not path.exists():
+    if parallel.first() and not path.exists():
         if given is None:
             if clips is None:
                 raise CheckpointError(f"{path}: no such statistics; carry them with the latents, or give the clips")
             given = latent_statistics(vae, clips)
         mean, std = given
         write_tensors(path, {"mean": mean, "std": std}, {"vae_sha256": digest})
-    wait()
+    parallel.wait()
     tensors, metadata = read_tensors(path)
     if metadata.get("vae_sha256", digest) != digest or not {"mean", "std"} <= tensors.keys():
         raise CheckpointError(f"{path}: belongs to another autoencoder; train into another folder")

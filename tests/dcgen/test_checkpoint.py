@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dcgen.checkpoint import WEIGHTS, load_model, model_path, read_tensors, save_model, write_tensors
+from dcgen.checkpoint import WEIGHTS, check_preset, load_model, model_path, read_tensors, save_model, write_tensors
 from dcgen.errors import CheckpointError
 from dcgen.generate import Sampling, generate
 from tests.dcgen.small import CONFIG, DIT, chunk, model
@@ -91,6 +91,47 @@ def test_any_bit_of_the_header_may_flip(saved, tmp_path):
     assert refused > 0.8 * len(places)
 
 
+class Harm:
+    """What a pickle would do when it is loaded."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return open, (str(self.place), "w")
+
+
+@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize("name", ["model.pt", "last.ckpt", WEIGHTS])
+def test_a_pickle_is_named_and_never_loaded(tmp_path, name, archive):
+    harmed = tmp_path / "harmed"
+    content = {"weight": torch.zeros(3), "more": Harm(harmed)}
+    torch.save(content, tmp_path / name, _use_new_zipfile_serialization=archive)
+    with pytest.raises(CheckpointError, match=rf"{name}: is a pickle, which may run anything and is never loaded"):
+        load_model(str(tmp_path / name))
+    assert not harmed.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"grid": replace(CONFIG.grid, shape=(32, 24, 8))}, r"grid\.shape is \(16, 24, 8\), preset tiny has \(32,"),
+        ({"frames": 8}, "frames is 4, preset tiny has 8"),
+        ({"anchored": False}, "anchored is True"),
+        ({"vae": replace(CONFIG.vae, embed=7)}, r"vae\.embed is 6, preset tiny has 7"),
+        ({"dit": replace(DIT, depth=3)}, r"dit\.depth is 2, preset tiny has 3"),
+    ],
+)
+def test_a_model_of_another_preset_is_named_by_its_first_field(changes, field):
+    check_preset("here", replace(CONFIG, name="another", sampling=Sampling(steps=3)), CONFIG)
+    with pytest.raises(CheckpointError, match=f"here: field {field}.*; give a checkpoint of that preset"):
+        check_preset("here", CONFIG, replace(CONFIG, **changes))
+
+
+def test_equal_models_are_equal_files(saved, tmp_path):
+    assert save_model(model(), tmp_path).read_bytes() == saved.read_bytes()
+
+
 def rename(tensors):
     tensors["dit.final.2.weight"] = tensors.pop("dit.final.1.weight")
 
@@ -163,6 +204,7 @@ def broken_config(**changes):
         broken_config(dit__heads=5),
         broken_config(grid__shape=[16.0, 24.0, 8.0]),
         broken_config(agent_channels=-1),
+        broken_config(classes=["free"]),
     ],
 )
 def test_a_configuration_that_is_none_is_named(edit, text):
@@ -186,8 +228,8 @@ def test_no_file_is_named(tmp_path):
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
-    path = tmp_path / "model.pt"
-    torch.save({"weights": torch.zeros(3)}, path)
+    path = tmp_path / "model.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(range(100)))
     with pytest.raises(CheckpointError, match="not a whole safetensors file"):
         load_model(str(path))
     save_file({"a": torch.zeros(2)}, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -90,24 +91,18 @@ def picks(world: World, recipe: ClipRecipe, seed: int) -> Iterator[Pick]:
 def make_clip(world: World, pick: Pick, recipe: ClipRecipe, layouts: bool = True) -> Clip:
     """The clip of a pick. layouts False leaves the conditions' rasters zero, which saves their time."""
     log, grid, frames = world.traffic, recipe.grid, recipe.frames
-    stride = _stride(log, recipe.dt_s)
-    at = log.instants(pick.start, frames, stride)
-    ego = ego_poses(world, pick.ego, at)
-    anchor = anchor_of(ego)
-
-    def agents_within(more_m: float) -> AgentTracks:
-        return agents_near(world, pick.ego, pick.start, frames, stride, anchor, _widened(grid, more_m))
-
-    travel = float(np.hypot(*(ego[:, :2, 3] - anchor[:2, 3]).T).max())
-    agents = agents_within(travel if recipe.ego_centred else 0.0)
+    moment = moment_of(world, pick, recipe)
+    ego, anchor, agents = moment.world_se3_ego, moment.world_se3_anchor, moment.agents
     cut = _cut(world, agents, ego, anchor, recipe)
     seen: Observed | None = None
     if recipe.lidar:
         rig = lidar_rig(recipe.lidar, pick.seed)
         still = None if recipe.ego_centred else anchor
-        seen = observe_clip(world, agents_within(travel + rig.range_m), ego, grid, still, rig, pick.seed, cut.labels)
+        reach = _widened(grid, _travel_m(ego, anchor) + rig.range_m)
+        near = agents_near(world, pick.ego, pick.start, frames, _stride(log, recipe.dt_s), anchor, reach)
+        seen = observe_clip(world, near, ego, grid, still, rig, pick.seed, cut.labels)
     if layouts:
-        route = route_of(log, pick.ego, int(at[frames // 2]))
+        route = route_of(log, pick.ego, moment.middle)
         conditions = chunk_conditions(world.raster, ego, recipe.dt_s, agents, grid, route)
     else:
         conditions = _bare_conditions(ego, anchor, agents, recipe)
@@ -120,6 +115,31 @@ def make_clip(world: World, pick: Pick, recipe: ClipRecipe, layouts: bool = True
         seen.observed if seen else None,
         tuple(sweep.points for sweep in seen.sweeps) if seen else None,
     )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a clip is and who is near: ego poses [T, 4, 4], their middle's frame of the log, its anchor, the agents."""
+
+    world_se3_ego: Doubles
+    world_se3_anchor: Doubles
+    middle: int
+    agents: AgentTracks
+
+
+def moment_of(world: World, pick: Pick, recipe: ClipRecipe) -> Moment:
+    """All of a clip that takes no voxels."""
+    stride = _stride(world.traffic, recipe.dt_s)
+    at = world.traffic.instants(pick.start, recipe.frames, stride)
+    ego = ego_poses(world, pick.ego, at)
+    anchor = anchor_of(ego)
+    reach = _widened(recipe.grid, _travel_m(ego, anchor) if recipe.ego_centred else 0.0)
+    agents = agents_near(world, pick.ego, pick.start, recipe.frames, stride, anchor, reach)
+    return Moment(ego, anchor, int(at[recipe.frames // 2]), agents)
+
+
+def _travel_m(ego: Doubles, anchor: Doubles) -> float:
+    return float(np.hypot(*(ego[:, :2, 3] - anchor[:2, 3]).T).max())
 
 
 def _widened(grid: GridSpec, more_m: float) -> GridSpec:
