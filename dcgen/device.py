@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -50,21 +51,23 @@ def _spconv_serves() -> bool:
     """Asked once a process; where the answer is no, stderr says why."""
     fault = spconv_fault()
     if fault is not None and sys.stderr is not None:
-        line = f"spconv {fault}: sparse convolutions run in plain torch, more slowly; pip install 'dcgen[spconv]'"
-        print(line, file=sys.stderr, flush=True)
+        print(f"spconv {fault}; sparse convolutions run in plain torch", file=sys.stderr, flush=True)
     return fault is None
 
 
 def spconv_fault() -> str | None:
     """Why spconv's CUDA kernels cannot be used; None where they can. Loads spconv and tries it on the current GPU."""
     if find_spec("spconv") is None:
-        return "is not installed"
+        return "is not installed (pip install 'dcgen[spconv]')"
     try:
-        from spconv.cppconstants import CPU_ONLY_BUILD
+        with warnings.catch_warnings():  # 2.3.6 uses names that torch calls old, and is told so eight times
+            warnings.simplefilter("ignore", FutureWarning)
+            import_module("spconv.pytorch")
+        cpu_only = import_module("spconv.cppconstants").CPU_ONLY_BUILD
     except Exception as error:  # built for another Python, torch, numpy or driver
         return f"does not load ({(str(error).splitlines() or [type(error).__name__])[0]})"
-    if CPU_ONLY_BUILD:
-        return "is the package without CUDA"
+    if cpu_only:
+        return "has no CUDA kernels (pip uninstall spconv cumm, then pip install 'dcgen[spconv]')"
     from dcgen.vae.trial import trial_fault
 
     return trial_fault(torch.device("cuda", torch.cuda.current_device()))

@@ -59,14 +59,12 @@ def test_a_cpu_gets_torch_and_spconv_is_not_even_asked(fault, capsys):
 
 
 def test_cuda_without_spconv_gets_torch_and_says_so_once(fault, capsys):
-    asked = fault("is not installed")
+    asked = fault("is not installed (pip install it)")
     for _ in range(3):
         assert device.sparse_kernels(CUDA) == "torch"
         assert backbone.kernels_for(features()) is torch_conv
     said = capsys.readouterr()
-    assert said.err.splitlines() == [
-        "spconv is not installed: sparse convolutions run in plain torch, more slowly; pip install 'dcgen[spconv]'"
-    ]
+    assert said.err == "spconv is not installed (pip install it); sparse convolutions run in plain torch\n"
     assert not said.out and len(asked) == 1
 
 
@@ -88,7 +86,7 @@ def test_the_line_names_the_arithmetic_that_autocast_takes(amx, name, monkeypatc
 
 def test_a_missing_spconv_is_a_fault(monkeypatch):
     monkeypatch.setattr(device, "find_spec", lambda name: None)
-    assert device.spconv_fault() == "is not installed"
+    assert device.spconv_fault() == "is not installed (pip install 'dcgen[spconv]')"
 
 
 def test_an_spconv_that_does_not_load_is_a_fault(monkeypatch):
@@ -97,9 +95,23 @@ def test_an_spconv_that_does_not_load_is_a_fault(monkeypatch):
     assert device.spconv_fault().startswith("does not load (")
 
 
-def test_an_spconv_without_cuda_is_a_fault(monkeypatch):
+def load(monkeypatch, cpu_only):
     monkeypatch.setattr(device, "find_spec", lambda name: object())
     for name in ("spconv", "spconv.pytorch", "spconv.cppconstants"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    sys.modules["spconv.cppconstants"].CPU_ONLY_BUILD = True
-    assert device.spconv_fault() == "is the package without CUDA"
+    sys.modules["spconv.cppconstants"].CPU_ONLY_BUILD = cpu_only
+
+
+def test_an_spconv_without_cuda_is_a_fault(monkeypatch):
+    load(monkeypatch, cpu_only=True)
+    assert device.spconv_fault().startswith("has no CUDA kernels (pip uninstall spconv cumm")
+
+
+@pytest.mark.parametrize("found", [None, "is off by 40% on cuda:1"])
+def test_an_spconv_that_loads_is_tried_on_the_current_gpu(found, monkeypatch):
+    load(monkeypatch, cpu_only=False)
+    tried = []
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr("dcgen.vae.trial.trial_fault", lambda where: tried.append(where) or found)
+    assert device.spconv_fault() == found
+    assert tried == [torch.device("cuda", 1)]
