@@ -133,7 +133,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(min=0, max=1, callback=finite, help="At its highest.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, callback=finite, help="Stop after so long.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many clips are cut from worlds.")] = 10_000,
-    trajectories: Annotated[int, typer.Option(min=1, help="Of the teacher, for a student.")] = 400,
+    trajectories: Annotated[int, typer.Option(min=1, help="Of the teacher, for a student.")] = 320,
     cut: Annotated[str | None, typer.Option(help="Cut clips from worlds on the cpu or the device; as fits.")] = None,
     seed: Seed = 0,
 ) -> None:

@@ -94,12 +94,12 @@ def bench_steps(order: StepsOrder, tell: Tell) -> dict[str, Any]:
     result = {"dcgen": __version__, "hardware": hardware(), "clips": order.clips, "seed": order.seed}
     if student is not None:
         rows += [_run("student", student, steps, clips, order.seed, tell) for steps in order.student_steps]
-        pair = _of(rows, "teacher", TEACHER), _of(rows, "student", STUDENT)
-        if all(pair):
-            for row, who in zip(pair, (model, student), strict=True):
-                row.static_consistency = _consistency(world, who, row.sampling, order)
+        one, other = _of(rows, "teacher", TEACHER), _of(rows, "student", STUDENT)
+        if one is not None and other is not None:
+            one.static_consistency = _consistency(world, model, one.sampling, order)
+            other.static_consistency = _consistency(world, student, other.sampling, order)
             again = _run("teacher, other noise", model, TEACHER, clips, order.seed + OTHER_NOISE, tell)
-            result |= {"again": again.to_dict(real), **_comparison(*pair, real, order.seed)}
+            result |= {"again": again.to_dict(real), **_comparison(one, other, real, order.seed)}
     return {**result, "rows": [row.to_dict(real) for row in rows]}
 
 

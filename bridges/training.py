@@ -29,7 +29,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "vae": {"steps": 2_000, "batch": 4, "learning_rate": 1.5e-3, "ema": 0.998, "cooldown": 0.5},
     "decoder": {"steps": 600, "batch": 4, "learning_rate": 5e-4, "ema": 0.995, "warmup": 30, "cooldown": 0.6},
     "dit": {"steps": 10_000, "batch": 8, "learning_rate": 8e-4, "ema": 0.998, "warmup": 150},
-    "student": {"steps": 1_000, "batch": 8, "learning_rate": 4e-4, "ema": 0.99, "warmup": 20, "cooldown": 0.7},
+    "student": {"steps": 800, "batch": 8, "learning_rate": 4e-4, "ema": 0.99, "warmup": 20, "cooldown": 0.7},
 }
 
 
@@ -144,7 +144,7 @@ class TrainingOrder:
     minutes: float | None = None
     count: int = 10_000
     seed: int = 0
-    trajectories: int = 400  # of the teacher, that a student learns from
+    trajectories: int = 320  # of the teacher, that a student learns from
     cut: str | None = None  # where clips are cut from worlds, one of CUTS
 
 

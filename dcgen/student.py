@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dcgen.checkpoint import Model, save_model
+from dcgen import parallel
+from dcgen.checkpoint import WEIGHTS, Model, save_model
 from dcgen.config import ModelConfig, Sampling
 from dcgen.dataset.source import ClipSource
 from dcgen.device import autocast
@@ -66,8 +67,8 @@ class StudentStage:
     def loss(self, batch: Pair, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         device = next(self.dit.parameters()).device
         conditions = batch.conditions.to(device)
-        moved = (part.to(device) for part in (batch.here, batch.there, batch.time, batch.stop))
-        pair = Pair(*moved, conditions)
+        here, there, time, stop = (part.to(device) for part in (batch.here, batch.there, batch.time, batch.stop))
+        pair = Pair(here, there, time, stop, conditions)
         pairs = len(batch.here) // len(conditions.present)
 
         def flow(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
@@ -81,19 +82,21 @@ class StudentStage:
 
 
 def pair_batches(trajectories: Trajectories, size: int, seed: int) -> Callable[[int], Pair]:
-    """The i-th batch of `size` pairs: trajectories are drawn evenly, the pairs of each by SHARES."""
+    """This process's part of the i-th batch of `size` pairs: trajectories are drawn evenly, pairs of each by SHARES."""
     kept = trajectories.plan.kept
     levels = {steps: share for steps, share in SHARES.items() if (len(kept) - 1) % steps == 0}
     chances = np.array(list(levels.values())) / sum(levels.values())
 
     def batch_at(i: int) -> Pair:
         rng = np.random.default_rng((seed, i))
-        pairs = math.gcd(size, PAIRS)
-        states, conditions = trajectories.rows(rng.integers(len(trajectories), size=size // pairs))
+        own = parallel.part(size)
+        pairs = math.gcd(own.stop - own.start, PAIRS)
+        drawn = rng.integers(len(trajectories), size=size // pairs)
+        states, conditions = trajectories.rows(drawn[own.start // pairs : own.stop // pairs])
         jumps = (len(kept) - 1) // rng.choice(list(levels), size=size, p=chances)
         here = rng.integers((len(kept) - 1) // jumps) * jumps
-        row = torch.arange(size) // pairs
-        start, stop = torch.from_numpy(here), torch.from_numpy(here + jumps)
+        row = torch.arange(own.stop - own.start) // pairs
+        start, stop = torch.from_numpy(here[own]), torch.from_numpy((here + jumps)[own])
         return Pair(states[row, start], states[row, stop], kept[start], kept[stop], conditions)
 
     return batch_at
@@ -136,4 +139,7 @@ def train_student(
     made = Dit(config)
     made.load_state_dict(weights)
     statistics = (teacher.latent_mean.cpu(), teacher.latent_std.cpu())
-    return save_model(Model(config, teacher.vae.cpu(), made, *statistics), out / "model", torch.bfloat16)
+    if parallel.first():
+        save_model(Model(config, teacher.vae.cpu(), made, *statistics), out / "model", torch.bfloat16)
+    parallel.wait()
+    return out / "model" / WEIGHTS

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
+from dcgen import parallel
 from dcgen.checkpoint import Model, read_tensors, write_tensors
 from dcgen.dataset.source import ClipSource
 from dcgen.dit.conditioning import ConditionBatch
@@ -109,18 +110,20 @@ def make_trajectories(
     plan: Plan,
     progress: Callable[[int], None] | None = None,
 ) -> Trajectories:
-    """Goes all ways of the plan that are not there yet; progress is told how many there are.
+    """Goes all ways of the plan that are not there yet, each process its share of the files.
 
+    progress is told how many there are.
     Trajectory n depends on (seed, n) alone. Raises CheckpointError where a file is damaged, or of another teacher or
     plan.
     """
     identity = plan.identity(teacher, clips)
-    for shard in range(plan.shards):
+    for shard in range(parallel.rank(), plan.shards, parallel.size()):
         if not _finished(folder, shard, identity, teacher, plan):
             tensors = _walk(teacher, clips, plan, np.array(plan.numbers(shard)))
             write_tensors(shard_path(folder, shard), tensors, identity)
         if progress:
             progress(plan.numbers(shard).stop)
+    parallel.wait()
     return Trajectories(folder, plan)
 
 

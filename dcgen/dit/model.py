@@ -26,8 +26,8 @@ class Prepared:
 
     def repeated(self, times: int) -> Prepared:
         """Each chunk's, so many times in succession."""
-        parts = (part.repeat_interleave(times, dim=0) for part in (self.layout, self.known, self.vector))
-        return Prepared(*parts, self.near.repeated(times) if self.near is not None else None)
+        layout, known, vector = (p.repeat_interleave(times, dim=0) for p in (self.layout, self.known, self.vector))
+        return Prepared(layout, known, vector, self.near.repeated(times) if self.near is not None else None)
 
 
 class Dit(nn.Module):
