@@ -99,7 +99,7 @@ def bench_steps(order: StepsOrder, tell: Tell) -> dict[str, Any]:
             one.static_consistency = _consistency(world, model, one.sampling, order)
             other.static_consistency = _consistency(world, student, other.sampling, order)
             again = _run("teacher, other noise", model, TEACHER, clips, order.seed + OTHER_NOISE, tell)
-            result |= {"again": again.to_dict(real), **_comparison(one, other, real, order.seed)}
+            result |= {"again": again.to_dict(real), **_comparison(one, other, again, real, order.seed)}
     return {**result, "rows": [row.to_dict(real) for row in rows]}
 
 
@@ -141,9 +141,9 @@ def _figures(scenes: Sequence[SceneFigures], real: Sequence[SceneFigures]) -> di
     return generation_figures(made, true)
 
 
-def _comparison(teacher: _Row, student: _Row, real: Sequence[SceneFigures], seed: int) -> dict[str, Any]:
-    """Figure by figure, with the interval that the clips' choice leaves to the difference."""
-    one, other = teacher.to_dict(real), student.to_dict(real)
+def _comparison(teacher: _Row, student: _Row, again: _Row, real: Sequence[SceneFigures], seed: int) -> dict[str, Any]:
+    """Figure by figure, with the interval that the clips' choice leaves to the difference, and what noise is worth."""
+    one, other, noisy = (row.to_dict(real) for row in (teacher, student, again))
     spread = _differences(teacher.scenes, student.scenes, real, seed)
     compared = {}
     for name in [*_figures(teacher.scenes, real), "static_consistency"]:
@@ -155,6 +155,7 @@ def _comparison(teacher: _Row, student: _Row, real: Sequence[SceneFigures], seed
             "student": other[name],
             "ratio": round(other[name] / one[name], 4) if one[name] else None,
             "interval": None if np.isnan(low) else [round(float(low), 5), round(float(high), 5)],
+            "other_noise": round(noisy[name] - one[name], 5) if noisy.get(name) is not None else None,
             "tolerance": round(tolerance(one[name]), 5),
             "within": shortfall(name, one[name], other[name]) <= tolerance(one[name]),
         }
@@ -198,13 +199,15 @@ def steps_text(result: dict[str, Any]) -> str:
     rows = [*result["rows"], *([result["again"]] if "again" in result else [])]
     lines += ["| " + " | ".join(_cell(row[name]) for name in heads) + " |" for row in rows]
     if "comparison" in result:
-        heads = ["figure", f"teacher@{TEACHER}", f"student@{STUDENT}", "ratio", "difference, 95 %", "allowed", "within"]
+        heads = ["figure", f"teacher@{TEACHER}", f"student@{STUDENT}", "ratio", "difference, 95 %", "other noise"]
+        heads += ["allowed", "within"]
         lines += ["", "| " + " | ".join(heads) + " |"]
-        lines += ["| --- " * 7 + "|"]
+        lines += ["| --- " * len(heads) + "|"]
         for name, row in result["comparison"].items():
             interval = "" if row["interval"] is None else "{:+.3f} to {:+.3f}".format(*row["interval"])
             cells = [name, *(_cell(row[key]) for key in ("teacher", "student", "ratio"))]
-            lines.append("| " + " | ".join([*cells, interval, _cell(row["tolerance"]), _yes(row["within"])]) + " |")
+            cells += [interval, _cell(row["other_noise"]), _cell(row["tolerance"]), _yes(row["within"])]
+            lines.append("| " + " | ".join(cells) + " |")
         lines += ["", f"Within 5 % on every figure: {_yes(result['within'])}."]
     lines += ["", f"{result['clips']} clips, seed {result['seed']}; {result['hardware']}; dcgen {result['dcgen']}."]
     return "\n".join(lines)

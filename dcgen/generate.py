@@ -41,9 +41,9 @@ def check_sampling(sampling: Sampling, model: Model) -> None:
     """Raises DcgenError where a few-step student is asked for what was built into it."""
     if not model.config.dit.interval:
         return
-    name = model.config.name
-    if sampling.guidance != 1.0:
-        raise DcgenError(f"--guidance {sampling.guidance:g}: model {name} has its guidance built in; leave it out")
+    name, asked = model.config.name, sampling.guidance
+    if asked != 1.0:
+        raise DcgenError(f"--guidance {asked:g}: model {name} has its guidance built in; give 1 or leave it out")
     if sampling.sampler != "euler":
         raise DcgenError(f"sampler {sampling.sampler}: model {name} knows whole steps alone; use euler")
 

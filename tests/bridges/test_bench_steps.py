@@ -78,6 +78,7 @@ def test_a_student_is_held_against_its_teacher(order):
     for name, row in result["comparison"].items():
         assert row["teacher"] == twenty[name] and row["student"] == student[name]
         assert row["within"] == (shortfall(name, twenty[name], student[name]) <= tolerance(twenty[name]))
+        assert row["other_noise"] == pytest.approx(result["again"][name] - twenty[name], abs=2e-5)
         assert row["interval"][0] <= student[name] - twenty[name] + 0.02 and row["interval"][0] <= row["interval"][1]
     assert result["within"] == all(row["within"] for row in result["comparison"].values())
     assert result["again"]["class_jsd"] != twenty["class_jsd"]

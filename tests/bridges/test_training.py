@@ -94,3 +94,9 @@ def test_a_start_that_would_be_ignored_is_refused(stage: str, vae: Path | None, 
     with pytest.raises(DcgenError, match=r"--start is for dcgen train vae and dit, in place of --vae"):
         run_training(order, print)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_student_without_a_teacher_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DcgenError, match=r"--start is missing; dcgen train student needs the model"):
+        run_training(TrainingOrder("student", (tmp_path,), tmp_path / "run"), lambda line: None)
+    assert not (tmp_path / "run").exists()

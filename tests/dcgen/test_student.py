@@ -236,7 +236,7 @@ def test_a_run_goes_on(trained, clips):
 @pytest.mark.parametrize(
     ("sampling", "line"),
     [
-        (Sampling(4, 2.0), r"--guidance 2: model tiny-student has its guidance built in; leave it out"),
+        (Sampling(4, 2.0), r"--guidance 2: model tiny-student has its guidance built in; give 1 or leave it out"),
         (Sampling(4, 1.0, "heun"), r"sampler heun: model tiny-student knows whole steps alone; use euler"),
     ],
 )
