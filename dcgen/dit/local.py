@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -63,8 +64,8 @@ class Level(nn.Module):
         return x
 
 
-def convolved(layer: nn.Conv2d | nn.Conv3d, x: Float[Tensor, "B W ..."]) -> Float[Tensor, "B V ..."]:
-    """The layer; in time for one chunk on a CPU, as one convolution over each frame and its neighbours.
+def convolved(layer: Any, x: Float[Tensor, "B W ..."]) -> Float[Tensor, "B V ..."]:
+    """The layer, a Conv2d or Conv3d; in time for one chunk on a CPU, as one convolution over each frame and its neighbours.
 
     torch leaves a small volume of batch 1 to a kernel a third as fast as the one it has for images.
     """
