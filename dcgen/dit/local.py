@@ -65,7 +65,7 @@ class Level(nn.Module):
 
 
 def convolved(layer: Any, x: Float[Tensor, "B W ..."]) -> Float[Tensor, "B V ..."]:
-    """The layer, a Conv2d or Conv3d; in time for one chunk on a CPU, as one convolution over each frame and its neighbours.
+    """A Conv2d or Conv3d of x; the latter, for one chunk on a CPU, as a Conv2d of each frame with its neighbours.
 
     torch leaves a small volume of batch 1 to a kernel a third as fast as the one it has for images.
     """

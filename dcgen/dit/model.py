@@ -37,12 +37,19 @@ class Dit(nn.Module):
     arXiv 2505.13447); u(x, t, t) is the velocity.
     """
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dit = config.dit
         self.config = config
         self.checkpointing = False  # of blocks in training
         self.tokens = Tokens(config, inputs=2)
+        # In units of half a token: the same frequencies serve patches of every size.
+        cos, sin = rotary_table(self.tokens.position * (2 / dit.patch), dit.width // dit.heads)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
         self.vector = VectorCondition(dit.width, dit.interval)
         self.layout = LayoutCondition(config)
         modulate, final = nn.Linear(dit.width, 6 * dit.width), nn.Linear(dit.width, 2 * dit.width)
@@ -71,11 +78,8 @@ class Dit(nn.Module):
         x = self.tokens.embed(latents, prepared.known) + prepared.layout
         vector = self.vector.at(time, stop) + prepared.vector
         modulation = self.modulation(vector).unflatten(1, (6, -1))
-        # In units of half a token: the same frequencies serve patches of every size.
-        position = self.tokens.position * (2 / self.config.dit.patch)
-        cos, sin = rotary_table(position, self.config.dit.width // self.config.dit.heads)
         for block in self.blocks:
-            inputs = (x, modulation, cos, sin)
+            inputs = (x, modulation, self.cos, self.sin)
             x = recomputed(block, *inputs) if self.checkpointing else block(*inputs)
         shift, scale = self.final(vector)[:, None].chunk(2, dim=2)
         far = self.tokens.leave(self.norm(x) * (1 + scale) + shift)
