@@ -16,7 +16,7 @@ import typer
 import dcgen
 from bridges.commands import bench, dataset, world
 from bridges.commands.options import AsJson, Guidance, SamplingSteps, Seed, finite, progress, step, tell
-from dcgen.errors import DcgenError
+from dcgen.errors import DcgenError, Stopped
 
 USAGE_FAULT, INTERRUPTED = 2, 130
 OUT_OF_MEMORY = "out of memory; ask for fewer frames, a smaller grid or a smaller batch"
@@ -135,15 +135,24 @@ def train(
     count: Annotated[int, typer.Option(min=1, help="How many clips are cut from worlds.")] = 10_000,
     trajectories: Annotated[int, typer.Option(min=1, help="Of the teacher, for a student.")] = 320,
     cut: Annotated[str | None, typer.Option(help="Cut clips from worlds on the cpu or the device; as fits.")] = None,
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Less memory for a third more work.")] = False,
+    fsdp: Annotated[bool, typer.Option("--fsdp", help="Processes share weights; torchrun -m cli train ...")] = False,
     seed: Seed = 0,
 ) -> None:
-    """Train a model in three stages: vae, decoder, dit; then student. The last two leave a folder for --model."""
+    """Train a model in three stages: vae, decoder, dit; then student. The last two leave a folder for --model.
+
+    Several processes: `accelerate launch -m cli train ...` or `torchrun --nproc-per-node 2 -m cli train ...`.
+    """
     from bridges.training import TrainingOrder, run_training
 
-    asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "accumulate": accumulate}
+    asked = {
+        "steps": steps, "batch": batch, "learning_rate": learning_rate, "accumulate": accumulate,
+        "checkpointing": checkpointing, "fsdp": fsdp,
+    }  # fmt: skip
     rest = (minutes, count, seed, trajectories, cut)
     order = TrainingOrder(stage.value, tuple(clips), output, vae, start, preset, asked, *rest)
-    print(run_training(order, tell))
+    if (made := run_training(order, tell)) is not None:
+        print(made)
 
 
 @app.command()
@@ -183,6 +192,8 @@ def main() -> NoReturn:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:  # what Typer makes of Ctrl-C
             raise KeyboardInterrupt
+    except Stopped as stop:
+        code = _say(str(stop), 128 + signal.SIGTERM)
     except DcgenError as fault:
         code = _say(str(fault))
     except BrokenPipeError:  # `dcgen inspect x.h5 | head`

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,7 @@ class TrainingOrder:
 
     vae is the run of an autoencoder, start the name or folder of a model whose transformer goes on,
     that lends a new autoencoder its weights, or that a student learns from. asked holds
-    steps, batch, learning_rate and accumulate; None stands for what has worked.
+    steps, batch, learning_rate and accumulate, for which None stands for what has worked, checkpointing and fsdp.
     """
 
     stage: str
@@ -148,8 +149,23 @@ class TrainingOrder:
     cut: str | None = None  # where clips are cut from worlds, one of CUTS
 
 
-def run_training(order: TrainingOrder, tell: Tell) -> Path:
-    """Train one stage and return what it leaves: weights, or a finished model folder."""
+def run_training(order: TrainingOrder, tell: Tell) -> Path | None:
+    """Train one stage and return what it leaves: weights, or a finished model folder; None but in the first process."""
+    from dcgen import parallel
+    from dcgen.device import default_device, describe
+
+    fsdp = bool(order.asked.get("fsdp")) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    order = replace(order, asked={**order.asked, "fsdp": fsdp})
+    with parallel.processes(fsdp):
+        first = parallel.first()
+        say = tell if first else (lambda _: None)
+        say(f"{describe(default_device())}, {parallel.size()} process{'es' * (parallel.size() > 1)}")
+        made = _train_stage(order, say)
+        return made if first else None
+
+
+def _train_stage(order: TrainingOrder, tell: Tell) -> Path:
+    """What run_training does, in each process."""
     from dcgen.checkpoint import load_model
     from dcgen.device import default_device
     from dcgen.recipes import load_vae, train_decoder, train_dit, train_vae
@@ -188,7 +204,6 @@ def _check_asked(order: TrainingOrder, name: object, config: ModelConfig) -> Non
 
     if order.sizes is not None:
         check_preset(name, config, preset(order.sizes))
-
 
 
 def _student(order: TrainingOrder, how: TrainConfig, clips: Callable[[ModelConfig], ClipSource], tell: Tell) -> Path:

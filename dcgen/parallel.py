@@ -180,7 +180,7 @@ def _shard(module: nn.Module, sharded: Callable[[nn.Module], bool]) -> nn.Module
     return module
 
 
-def unsynchronised(module: nn.Module) -> AbstractContextManager[Any]:
+def unsynchronised(module: Any) -> AbstractContextManager[Any]:
     """In it, backward adds up gradients and sends none: for all but the last batch of an accumulated step."""
     if hasattr(module, "set_requires_gradient_sync"):
         return _unsharded(module)
@@ -209,7 +209,7 @@ def whole(tensor: Tensor) -> Tensor:
     return full
 
 
-def as_sharded(full: Tensor, like: Tensor) -> Tensor:
+def as_sharded(full: Tensor, like: Any) -> Tensor:
     """A whole tensor on the device of another one, and shared among the processes as that is."""
     full = full.to(like.device)
     if not hasattr(like, "placements"):

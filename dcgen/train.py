@@ -98,10 +98,11 @@ def train(
     with _on_sigterm() as asked:
         for step, batches in _prefetch(batch_at, start, config):
             over = asked.is_set() or (minutes is not None and time.monotonic() - began > 60 * minutes)
+            if step == start:
+                run.measure(batches[0])
+                log.since = time.monotonic()
             terms, wishes = run.gradients(step, batches, {"end": over, "save": saves.due, "asked": asked.is_set()})
             run.move(step)
-            if step == start:
-                log.since = time.monotonic()  # counting and warming up is no step's pace
             closed = log.add(step, terms, config.rate(step), run.pace)
             if report and closed and parallel.first():
                 report(step + 1, config.steps, log.latest)
@@ -133,25 +134,34 @@ class _Run:
         self.device = parameters[0].device
         self.optimiser = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=config.weight_decay)
         self.state = RunState(folder, self.network, self.optimiser, what_runs(stage))
-        self.pace = Pace(config.batch * config.accumulate, 0.0, 1.0)
+        self.pace: Pace  # known once it is measured
+
+    def measure(self, batch: Any) -> None:
+        """Counts the operations of a batch, and the device's rate. All of it is forgotten but the pace: torch's counter
+        takes operations apart and so changes last digits, which a run that was cut may not differ in."""
+        many, buffers = parallel.size(), [buffer.clone() for buffer in self.network.buffers()]
+        with memory_named(self.config.batch, self.config.accumulate), ModelFlops() as flops:
+            self._accumulate([batch], torch.Generator().manual_seed(0))
+        self.network.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        flop = many * self.config.accumulate * flops.total
+        self.pace = Pace(self.config.batch * self.config.accumulate, flop, many * training_rate(self.device))
 
     def gradients(
         self, step: int, batches: list[Any], wishes: dict[str, bool]
     ) -> tuple[dict[str, float], dict[str, bool]]:
         """Adds up the gradients of the batches and clips them; returns the mean of each term, and what is wished.
 
-        The first step is also counted. Raises DcgenError where it shows that the run must stop, on all processes.
+        Raises DcgenError where it shows that the run must stop, on all processes.
         """
-        flops = ModelFlops() if not self.pace.flop else None
-        with memory_named(self.config.batch, self.config.accumulate), flops or nullcontext():
+        with memory_named(self.config.batch, self.config.accumulate):
             terms = self._accumulate(batches, torch.Generator().manual_seed(self.config.seed * 7919 + step))
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         terms["norm"] = parallel.whole(norm).item()
         terms, wishes = parallel.agree(terms, wishes)
         self.guard.check(step, terms["loss"], terms["norm"])
-        if flops:
-            many = parallel.size()
-            self.pace = Pace(self.pace.clips, many * flops.total, many * training_rate(self.device))
         return terms, wishes
 
     def _accumulate(self, batches: list[Any], generator: torch.Generator) -> dict[str, float]:

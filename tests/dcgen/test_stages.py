@@ -1,12 +1,15 @@
 """What a latent counts in the loss: more where somebody small is, in the cell and at the time it is there."""
 
+import numpy as np
 import pytest
 import torch
 
+from dcgen.dit.model import Dit
 from dcgen.hexplane import unflatten
-from dcgen.stages import PART_WEIGHTS, SMALL_AGENT_WEIGHT, latent_weights
+from dcgen.stages import PART_WEIGHTS, SMALL_AGENT_WEIGHT, DitStage, VaeBatch, VaeStage, latent_weights
 from dcgen.types import AGENT_CHANNELS
-from tests.dcgen.small import CONFIG, PLAIN
+from dcgen.vae.model import Vae
+from tests.dcgen.small import CONFIG, PLAIN, clip, condition_batch, randomise
 
 X, Y, _ = CONFIG.grid.shape
 # chunk, frame, channel, x, y, how much of the voxel: a corner, a border between cells, two times in one cell
@@ -64,3 +67,35 @@ def test_small_agents_weigh_more_where_and_when_they_are_there(config):
 def test_without_small_agents_every_cell_of_a_part_counts_the_same(config):
     weights = unflatten(latent_weights(layout(config, []), config.hex_shape), config.hex_shape)
     assert all((part == PART_WEIGHTS[name]).all() for name, part in weights.items())
+
+
+def gradients(stage, batch):
+    """Loss, gradients, and how many numbers the forward pass kept for the backward pass."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t):
+        loss, _ = stage.loss(batch, torch.Generator().manual_seed(5))
+    loss.backward()
+    made = {name: parameter.grad for name, parameter in stage.network.named_parameters()}
+    stage.network.zero_grad(set_to_none=True)
+    return loss.item(), made, sum(kept)
+
+
+@CONFIGS
+@pytest.mark.parametrize("kind", ["vae", "dit"])
+def test_checkpointing_changes_no_gradient_and_keeps_less(config, kind):
+    if kind == "vae":
+        stage = VaeStage(randomise(Vae(config)).train(), torch.ones(12))
+        part, labels = stage, torch.from_numpy(np.stack([clip(0).labels, clip(3).labels]))
+        batch = VaeBatch(labels, labels, labels == 4)
+    else:
+        stage = DitStage(randomise(Dit(config)).train())
+        part = stage.dit
+        batch = (torch.randn(3, config.hex_shape.size), condition_batch(3, config))
+    made = []
+    for part.checkpointing in (False, True):
+        made.append(gradients(stage, batch))
+    (loss, plain, kept), (again, same, fewer) = made
+    assert loss == again and plain.keys() == same.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(same[name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+    assert fewer < 0.97 * kept, (fewer, kept)
