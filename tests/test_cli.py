@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,33 @@ def test_a_library_scenario_becomes_a_scene_and_a_picture(run: Run, untrained: P
     other = run("scenario", "left_turn", *quick, "--seed", first.seed + 1, "-o", tmp_path / "c.h5")
     assert other.code == 0 and not np.array_equal(load_scene(tmp_path / "c.h5").labels, first.labels)
     assert "\x1b" not in result.err and "%" not in result.err  # no bar in a pipe
+
+
+def _no_memory_for_numpy(*_: object) -> None:
+    np.empty(1 << 62, np.uint8)
+
+
+def _no_memory_for_torch(*_: object) -> None:
+    import torch
+
+    torch.empty(1 << 60)
+
+
+def _no_memory_on_the_gpu(*_: object) -> None:
+    import torch
+
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 1 GiB free.")
+
+
+@pytest.mark.parametrize("fault", [_no_memory_for_numpy, _no_memory_for_torch, _no_memory_on_the_gpu])
+def test_no_memory_left_while_sampling_is_one_line(
+    fault: Callable[..., None], run: Run, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcgen.vae.model.Vae.labels", fault)
+    quick = ["--model", untrained, "--frames", 8, "--steps", 1, "--guidance", 1]
+    said = run("scenario", "left_turn", *quick, "-o", tmp_path / "a.h5").fault
+    assert said.count("\n") <= 1 and "out of memory" in said and "smaller" in said
+    assert not list(tmp_path.iterdir()), "nothing is left half written"
 
 
 def test_several_routes_make_several_scenes(run: Run, untrained: Path, shared_data: Path, tmp_path: Path) -> None:
