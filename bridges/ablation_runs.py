@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bridges.ablation import FRAMES, Budget
 from bridges.step_memory import step_bytes
 from bridges.training import LiveClips
 from dcgen.checkpoint import Model, build, load_part, read_tensors, write_tensors
@@ -38,9 +39,6 @@ from dcgen.train import Stage, TrainConfig, train
 from dcgen.types import Clip, Labels
 from dcgen.vae.model import Vae
 from scenarios.world.store import World
-
-if TYPE_CHECKING:
-    from bridges.ablation import Budget
 
 TRAIN_SEED, UNSEEN_SEED = 0, 1  # of the clips: the same for every seed of a variant
 EVAL_BATCH = 4
@@ -95,7 +93,7 @@ class Bench:
         if key not in self.held:
             count, worlds, seed = self.budget.clips, self.worlds, TRAIN_SEED
             if unseen:
-                count = max(1, self.budget.unseen_clips * 8 // config.frames)
+                count = max(1, self.budget.unseen_clips * FRAMES // config.frames)
                 worlds, seed = [self.unseen], UNSEEN_SEED
             live = LiveClips(worlds, count, seed, config)
             self.held[key] = HeldClips(live.rows(np.arange(count), FIELDS))
