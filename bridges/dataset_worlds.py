@@ -13,7 +13,6 @@ from dcgen.dataset.files import appearing, cannot_write, canonical, file_sha256,
 from dcgen.dataset.store import WORLDS
 from dcgen.errors import DatasetError
 from scenarios.roads import MAX_BYTES, read_map
-from scenarios.sources import library_maps
 from scenarios.world.random_map import random_map
 from scenarios.world.store import build_world
 from scenarios.world.town.style import TownStyle
@@ -66,6 +65,8 @@ def plan_worlds(
 
 def _maps_of(name: str, seed: int) -> list[tuple[str, str, str]]:
     """(short name, file or random:SEED, digest) of what one --maps word means."""
+    from scenarios.sources import library_maps  # here: machines that train read worlds, and no scenarios
+
     kind, _, count = name.partition(":")
     if kind == RANDOM:
         if not count.isdecimal() or len(count) > 5 or not 1 <= int(count) <= 10_000:

@@ -24,7 +24,7 @@ from dcgen.vae.model import Vae
 
 FORMAT = "dcgen-model 1"
 WEIGHTS = "model.safetensors"
-DIGEST = "tensors_sha256"
+DIGEST, SAID_DIGEST = "tensors_sha256", "metadata_sha256"
 Part = TypeVar("Part", bound=torch.nn.Module)
 
 
@@ -59,7 +59,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Writes a safetensors file beside its place and renames it, so that a reader never sees half a file."""
     partial = path.with_name(path.name + ".partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    head, numbers = _ordered(save(plain, {**metadata, DIGEST: _digest(plain)}))
+    digests = {DIGEST: _digest(plain), SAID_DIGEST: _said_digest(metadata)}
+    head, numbers = _ordered(save(plain, metadata | digests))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:  # save_file would leave it readable by its owner alone
@@ -73,6 +74,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _said_digest(metadata: dict[str, str]) -> str:
+    """Of what a file says beside its numbers: sizes of an autoencoder may change and still fit its weights."""
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 def _ordered(data: bytes) -> tuple[bytes, memoryview]:
@@ -100,6 +106,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: not a whole safetensors file ({reason}); copy or train it again") from error
     if metadata.pop(DIGEST, None) not in (None, _digest(tensors)):
         raise CheckpointError(f"{path}: its numbers are not those that were written; copy or train it again")
+    if metadata.pop(SAID_DIGEST, None) not in (None, _said_digest(metadata)):  # files of before have none
+        fields = ", ".join(sorted(metadata))
+        raise CheckpointError(f"{path}: one of the fields {fields} is not as it was written; copy or train it again")
     return tensors, metadata
 
 

@@ -1,6 +1,9 @@
 """Batches that are cut on a device are those that are cut on the CPU."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from dcgen.recipes import BatchSource
 from dcgen.stages import vae_batches
 from dcgen.types import UNKNOWN, GridSpec
 from scenarios.layout import rasterise
-from scenarios.world.store import assemble_world
+from scenarios.world.store import assemble_world, save_world
 from tests.dcgen.small import CONFIG
 from tests.scenarios.world.conftest import street_map, street_traffic
 
@@ -63,3 +66,22 @@ def test_everything_else_is_the_live_clips(live: LiveClips) -> None:
 def test_ego_centred_clips_are_not_cut_here(live: LiveClips) -> None:
     with pytest.raises(ValueError, match="centred on the ego"):
         DeviceClips(replace(live, config=replace(MODEL, anchored=False)), training_device())
+
+
+def test_a_machine_that_trains_needs_no_reader_of_maps_and_scenarios(live: LiveClips, tmp_path: Path) -> None:
+    """What GPU images lack. Worlds are read, and clips cut from them."""
+    save_world(live.worlds[0], tmp_path / "world")
+    code = f"""
+import sys
+for name in ("pydantic", "defusedxml", "shapely", "yaml", "carla", "PIL", "sumolib", "libsumo"):
+    sys.modules[name] = None
+from dataclasses import replace
+from pathlib import Path
+from bridges.training import open_source
+from tests.bridges.test_device_clips import MODEL
+clips = open_source([Path({str(tmp_path / "world")!r})], 9, 4, MODEL, "device")
+batch = clips.vae_batches(2, 0)(0)
+print(tuple(batch.labels.shape), *clips.rows([3], ["layout_static", "layout_agents"]))
+"""
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert made.stdout.split("\n")[0] == f"{(2, MODEL.frames, *GRID.shape)} layout_static layout_agents", made.stderr

@@ -128,6 +128,15 @@ def test_a_model_of_another_preset_is_named_by_its_first_field(changes, field):
         check_preset("here", CONFIG, replace(CONFIG, **changes))
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'frames\\": 4', b'frames\\": 8'), (b'"dcgen-model 1"', b'"dcgen-model 2"')])
+def test_what_a_file_says_is_tampered_with(saved, tmp_path, old, new):
+    data = saved.read_bytes()
+    assert data.count(old) == 1
+    (tmp_path / WEIGHTS).write_bytes(data.replace(old, new))
+    with pytest.raises(CheckpointError, match="one of the fields config, format is not as it was written"):
+        load_model(str(tmp_path))
+
+
 def test_equal_models_are_equal_files(saved, tmp_path):
     assert save_model(model(), tmp_path).read_bytes() == saved.read_bytes()
 
