@@ -87,7 +87,8 @@ def train_decoder(
     """
     _, vae = load_vae(vae_weights)
     vae.encoder.requires_grad_(False)
-    return _fit_vae(VaeStage(vae, label_weights(clips), noise=DECODER_NOISE), clips, out, how, report, minutes)
+    stage = VaeStage(vae, label_weights(clips), noise=DECODER_NOISE, name="decoder")
+    return _fit_vae(stage, clips, out, how, report, minutes)
 
 
 def _fit_vae(
