@@ -20,7 +20,7 @@ from torch import Tensor
 from bridges.ablation import FRAMES, Budget
 from bridges.step_memory import step_bytes
 from bridges.training import LiveClips
-from dcgen.checkpoint import Model, build, load_part, read_tensors, write_tensors
+from dcgen.checkpoint import Model, build, load_part
 from dcgen.config import ModelConfig, Sampling
 from dcgen.dataset.source import FIELDS
 from dcgen.device import autocast, default_device
@@ -35,6 +35,7 @@ from dcgen.flow import flow_loss
 from dcgen.generate import noise_for, sample_chunks
 from dcgen.latents import encode_labels, latent_statistics
 from dcgen.stages import DitStage, VaeStage, label_weights, vae_batches
+from dcgen.tensor_file import read_tensors, write_tensors
 from dcgen.train import Stage, TrainConfig, train
 from dcgen.types import Clip, Labels
 from dcgen.vae.model import Vae

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from dcgen.config import ModelConfig
 from dcgen.dit.model import Dit
 from dcgen.errors import CheckpointError
+from dcgen.parts import PART_BYTES, read_parts, write_parts
+from dcgen.tensor_file import read_tensors, write_tensors
 from dcgen.vae.model import Vae
 
 FORMAT = "dcgen-model 1"
 WEIGHTS = "model.safetensors"
-DIGEST, SAID_DIGEST = "tensors_sha256", "metadata_sha256"
+INDEX = "model.json"  # of a model in parts
 Part = TypeVar("Part", bound=torch.nn.Module)
 
 
@@ -55,91 +53,25 @@ class Model:
         )
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a safetensors file beside its place and renames it, so that a reader never sees half a file."""
-    partial = path.with_name(path.name + ".partial")
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    digests = {DIGEST: _digest(plain), SAID_DIGEST: _said_digest(metadata)}
-    head, numbers = _ordered(save(plain, metadata | digests))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:  # save_file would leave it readable by its owner alone
-            file.write(head)
-            file.write(numbers)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}); free the disk") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32, most_bytes: int = PART_BYTES) -> Path:
+    """Writes a model folder; dtype is how the weights are stored (bfloat16 halves the file).
 
-
-def _said_digest(metadata: dict[str, str]) -> str:
-    """Of what a file says beside its numbers: sizes of an autoencoder may change and still fit its weights."""
-    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
-
-
-def _ordered(data: bytes) -> tuple[bytes, memoryview]:
-    """Header and numbers of a safetensors file, its header in order: as written, equal models were not equal files."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header, memoryview(data)[end:]
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file. Raises CheckpointError where it is missing or damaged."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; train one or use --model nano")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        if _is_pickle(path):
-            raise CheckpointError(
-                f"{path}: is a pickle, which may run anything and is never loaded; save its tensors as safetensors"
-            ) from error
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: not a whole safetensors file ({reason}); copy or train it again") from error
-    if metadata.pop(DIGEST, None) not in (None, _digest(tensors)):
-        raise CheckpointError(f"{path}: its numbers are not those that were written; copy or train it again")
-    if metadata.pop(SAID_DIGEST, None) not in (None, _said_digest(metadata)):  # files of before have none
-        fields = ", ".join(sorted(metadata))
-        raise CheckpointError(f"{path}: one of the fields {fields} is not as it was written; copy or train it again")
-    return tensors, metadata
-
-
-def _is_pickle(path: Path) -> bool:
-    """Whether a file that is no safetensors begins as torch.save's do: an archive, or a pickle since protocol 2."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4)
-    except OSError:
-        return False
-    return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """Of all names, types, shapes and numbers: safetensors itself does not notice a changed byte."""
-    sha = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()
-
-
-def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
-    """Writes a model folder; dtype is how the weights are stored (bfloat16 halves the file)."""
+    A model of more than most_bytes lies in parts that can be carried, each below 48 MiB, and an index. Returns the
+    file that stands for the model.
+    """
     tensors = {f"vae.{name}": tensor for name, tensor in model.vae.state_dict().items()}
     tensors |= {f"dit.{name}": tensor.to(dtype) for name, tensor in model.dit.state_dict().items()}
     tensors |= {"latent.mean": model.latent_mean, "latent.std": model.latent_std}
-    path = folder / WEIGHTS
-    write_tensors(path, tensors, {"format": FORMAT, "config": json.dumps(model.config.to_dict())})
-    return path
+    about = {"format": FORMAT, "config": json.dumps(model.config.to_dict())}
+    whole, index = folder / WEIGHTS, folder / INDEX
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) <= most_bytes:
+        write_tensors(whole, tensors, about)
+        return whole
+    folder.mkdir(parents=True, exist_ok=True)
+    tag = hashlib.sha256(b"".join(t.detach().cpu().float().numpy().tobytes() for t in tensors.values())).hexdigest()[:8]
+    write_parts(index, tensors.items(), about, tag, most_bytes)
+    whole.unlink(missing_ok=True)  # of a smaller model that was there before
+    return index
 
 
 def model_path(name: str) -> Path:
@@ -148,13 +80,15 @@ def model_path(name: str) -> Path:
     if shipped.is_file():
         return shipped
     path = Path(name)
-    return path / WEIGHTS if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    return path / INDEX if (path / INDEX).is_file() and not (path / WEIGHTS).is_file() else path / WEIGHTS
 
 
 def load_model(name: str, device: str = "cpu") -> Model:
     """A model by shipped name or path, in eval mode. Raises CheckpointError naming what differs."""
     path = model_path(name)
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_parts(path) if path.suffix == ".json" else read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: field format is {metadata.get('format')!r}, this dcgen reads {FORMAT!r}; give a finished model"

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dcgen.checkpoint import read_tensors, write_tensors
 from dcgen.dataset.packing import LAYOUT_SCALE, quantise
 from dcgen.errors import CheckpointError
+from dcgen.tensor_file import read_tensors, write_tensors
 
 FORMAT = "dcgen-latents 1"
 BATCH = 16  # clips encoded at once: parts hold whole numbers of them, so that a part's bytes depend on nothing else

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgen.checkpoint import read_tensors, write_tensors
 from dcgen.errors import CheckpointError
+from dcgen.tensor_file import read_tensors, write_tensors
 
 FORMAT = "dcgen-parts 1"
 PART_BYTES = 47 << 20  # of numbers; with its header a file stays below 48 MiB
@@ -55,7 +55,7 @@ def read_parts(index: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         files, split, about, form = dict(found["files"]), dict(found["split"]), dict(found["about"]), found["format"]
     except FileNotFoundError:
         raise CheckpointError(f"{index}: no such index; train one or copy it with its parts") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index}: does not describe parts ({error}); copy or train it again") from error
     if form != FORMAT:
         raise CheckpointError(f"{index}: format is {form!r}, this dcgen reads {FORMAT!r}; train it again")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dcgen import parallel
-from dcgen.checkpoint import WEIGHTS, Model, build, load_part, read_config, read_tensors, save_model, write_tensors
+from dcgen.checkpoint import Model, build, load_part, model_path, read_config, save_model
 from dcgen.config import ModelConfig
 from dcgen.dataset.source import ClipSource
 from dcgen.device import default_device
@@ -22,6 +22,7 @@ from dcgen.errors import CheckpointError, GridMismatch
 from dcgen.latent_parts import LatentParts, carried_spec
 from dcgen.latents import Statistics, encode_parts, latent_spec, latent_statistics
 from dcgen.stages import DitStage, VaeBatch, VaeStage, dit_batches, label_weights, vae_batches
+from dcgen.tensor_file import read_tensors, write_tensors
 from dcgen.train import Report, TrainConfig, train
 from dcgen.vae.model import Vae
 
@@ -142,7 +143,7 @@ def train_dit(
     if parallel.first():
         save_model(Model(config, vae.cpu(), dit, *statistics), out / "model", torch.bfloat16)
     parallel.wait()
-    return out / "model" / WEIGHTS
+    return model_path(str(out / "model"))
 
 
 def latents_for(

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dcgen import parallel
-from dcgen.checkpoint import Model, read_tensors, write_tensors
+from dcgen.checkpoint import Model
 from dcgen.dataset.source import ClipSource
 from dcgen.dit.conditioning import ConditionBatch
 from dcgen.errors import CheckpointError
@@ -27,6 +27,7 @@ from dcgen.generate import guided_field, noise_for
 from dcgen.known import random_known
 from dcgen.latents import encode_labels
 from dcgen.sampler import times
+from dcgen.tensor_file import read_tensors, write_tensors
 from dcgen.types import UNKNOWN
 
 SHARD = 32

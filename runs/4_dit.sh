@@ -8,6 +8,6 @@
 # Rate: 8e-4 held at width 192 on nano, Adam's falls with the width, so
 # 4e-4 at 384. Batch: tokens are few (some hundreds a clip), 64 clips fill a GPU's matrix units. Steps: the average of
 # the weights and the cooldown need a length that is fixed beforehand; change it in a new folder alone.
-train_slice dit dit model/model.safetensors "${STEPS:-$(by_preset 20000 40000 40000)}" --preset "$PRESET" \
+train_slice dit dit "model/model.[sj]*" "${STEPS:-$(by_preset 20000 40000 40000)}" --preset "$PRESET" \
     --vae "$OUT/decoder" --batch "${BATCH:-$(by_preset 64 64 32)}" --accumulate "${ACCUMULATE:-$(by_preset 1 1 2)}" \
     --learning-rate "${RATE:-$(by_preset 8e-4 4e-4 4e-4)}" --count "${COUNT:-$(by_preset 10000 20000 12000)}"

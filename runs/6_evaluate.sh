@@ -13,7 +13,7 @@ for name in ${MODELS:-dit student}; do
         echo "evaluate: finished; $result"
         continue
     fi
-    [ -f "$OUT/$name/model/model.safetensors" ] || fail "$OUT/$name/model: no such model; run the stage before"
+    made "$OUT/$name/model/model.[sj]*" || fail "$OUT/$name/model: no such model; run the stage before"
     code=0
     timeout --kill-after=30 "$slice_s" "$PYTHON" -m cli evaluate --map "$MAP" \
         --model "$OUT/$name/model" --clips "${CLIPS:-200}" --generate "${GENERATE:-100}" --long "${LONG:-4}" \

@@ -21,6 +21,9 @@ fail() {
     exit 2
 }
 
+# Whether there is a file of such a name; a large model lies in parts, its model.json stands for it.
+made() { compgen -G "$1" >/dev/null; }
+
 # by_preset NANO BASE WIDE
 by_preset() {
     case $PRESET in
@@ -70,7 +73,7 @@ train_slice() {
     shift 4
     mapfile -t clips < <(worlds)
     [ "${#clips[@]}" -gt 0 ] || exit 2
-    if [ "$(reached "$run")" -ge "$steps" ] && [ -f "$OUT/$run/$result" ]; then
+    if [ "$(reached "$run")" -ge "$steps" ] && made "$OUT/$run/$result"; then
         echo "$stage: finished, $steps steps; $OUT/$run/$result"
         return
     fi
@@ -81,7 +84,7 @@ train_slice() {
     [ "$code" = 0 ] || [ "$code" = 124 ] || [ "$code" = 143 ] || exit "$code"
     local now
     now=$(reached "$run")
-    if [ "$now" -ge "$steps" ] && [ -f "$OUT/$run/$result" ]; then
+    if [ "$now" -ge "$steps" ] && made "$OUT/$run/$result"; then
         echo "$stage: finished, $steps steps; $OUT/$run/$result"
         return
     fi

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dcgen.checkpoint import WEIGHTS, check_preset, load_model, model_path, read_tensors, save_model, write_tensors
+from dcgen.checkpoint import WEIGHTS, check_preset, load_model, model_path, save_model
 from dcgen.errors import CheckpointError
 from dcgen.generate import Sampling, generate
+from dcgen.tensor_file import read_tensors, write_tensors
 from tests.dcgen.small import CONFIG, DIT, chunk, model
 
 
@@ -44,6 +45,22 @@ def test_save_and_load_are_equal(saved):
     quick = Sampling(steps=1)
     one, two = (generate(chunk(), m, 3, sampling=quick) for m in (first, again))
     assert np.array_equal(one.labels, two.labels)
+
+
+def test_a_large_model_lies_in_parts_that_can_be_carried(tmp_path):
+    first = model()
+    index = save_model(first, tmp_path, most_bytes=20_000)
+    parts = sorted(tmp_path.glob("model-*.safetensors"))
+    assert index.name == "model.json" and len(parts) > 2
+    assert all(part.stat().st_size < 40_000 for part in parts)  # numbers and a header
+    again = load_model(str(tmp_path))
+    assert again.config == first.config and len(again.sha256) == 64
+    for one, two in ((first.vae, again.vae), (first.dit, again.dit)):
+        assert all(torch.equal(two.state_dict()[name], tensor) for name, tensor in one.state_dict().items())
+    parts[1].unlink()
+    with pytest.raises(CheckpointError, match=f"{parts[1].name}: this part of model.json is missing"):
+        load_model(str(tmp_path))
+    assert save_model(first, tmp_path).name == WEIGHTS and load_model(str(tmp_path)).config == first.config
 
 
 def test_bfloat16_halves_the_transformer_and_loads_as_float32(saved, tmp_path):
@@ -262,7 +279,7 @@ def test_writing_replaces_whole_files_only(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("dcgen.checkpoint.os.replace", fail)
+    monkeypatch.setattr("dcgen.tensor_file.os.replace", fail)
     with pytest.raises(CheckpointError, match="disk full"):
         write_tensors(path, {"x": torch.zeros(3)}, {"step": "2"})
     assert [one.name for one in path.parent.iterdir()] == ["a.safetensors"]

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dcgen.checkpoint import load_model, read_tensors
+from dcgen.checkpoint import load_model
 from dcgen.errors import CheckpointError
 from dcgen.recipes import train_dit
+from dcgen.tensor_file import read_tensors
 from dcgen.train import TrainConfig
 from tests.dcgen.small import clip, dataset_of, model
 

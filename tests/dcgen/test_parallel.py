@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from dcgen import parallel
-from dcgen.checkpoint import read_tensors
 from dcgen.errors import DcgenError, MissingExtra
 from dcgen.parts import read_parts
+from dcgen.tensor_file import read_tensors
 from tests.dcgen.together import HOW, runs
 
 ROOT = Path(__file__).resolve().parents[2]

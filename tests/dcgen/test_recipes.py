@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dcgen import latent_parts, parallel
-from dcgen.checkpoint import load_model, read_tensors, write_tensors
+from dcgen.checkpoint import load_model
 from dcgen.errors import CheckpointError, GridMismatch
 from dcgen.generate import Sampling, generate
 from dcgen.latent_parts import LatentParts
@@ -26,6 +26,7 @@ from dcgen.recipes import (
     train_vae,
 )
 from dcgen.stages import dit_batches, label_weights, vae_batches
+from dcgen.tensor_file import read_tensors, write_tensors
 from dcgen.train import TrainConfig
 from dcgen.types import UNKNOWN
 from dcgen.vae.model import Vae

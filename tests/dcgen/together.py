@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from dcgen import parallel
-from dcgen.checkpoint import write_tensors
 from dcgen.dit.model import Dit
 from dcgen.errors import DcgenError
 from dcgen.stages import DitStage, VaeBatch, VaeStage
+from dcgen.tensor_file import write_tensors
 from dcgen.train import TrainConfig, train
 from dcgen.vae.model import Vae
 from tests.dcgen.small import CONFIG, clip, condition_batch, randomise
