@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 CUTS = ("cpu", "device")
+TOLD_S = 10.0  # between two lines of what precedes training
 DEFAULTS: dict[str, dict[str, Any]] = {
     "vae": {"steps": 2_000, "batch": 4, "learning_rate": 1.5e-3, "ema": 0.998, "cooldown": 0.5},
     "decoder": {"steps": 600, "batch": 4, "learning_rate": 5e-4, "ema": 0.995, "warmup": 30, "cooldown": 0.6},
@@ -189,13 +191,16 @@ def _train_stage(order: TrainingOrder, tell: Tell) -> Path:
     if order.start is not None:
         model = load_model(order.start, default_device())
         _check_asked(order, order.start, model.config)
-        return train_dit(model, clips(model.config), *rest)
+        source = clips(model.config)
+        return train_dit(model, source, *rest, _encoding(tell, len(source)))
     if order.vae is None:
         raise DcgenError(f"--vae is missing; dcgen train {order.stage} needs the run folder of the stage before")
     config = load_vae(order.vae)[0]
     _check_asked(order, order.vae, config)
-    fit = train_decoder if order.stage == "decoder" else train_dit
-    return fit(order.vae, clips(config), *rest)
+    source = clips(config)
+    if order.stage == "decoder":
+        return train_decoder(order.vae, source, *rest)
+    return train_dit(order.vae, source, *rest, _encoding(tell, len(source)))
 
 
 def _check_asked(order: TrainingOrder, name: object, config: ModelConfig) -> None:
@@ -224,6 +229,20 @@ def _student(order: TrainingOrder, how: TrainConfig, clips: Callable[[ModelConfi
 
     rows = clips(teacher.config)
     return train_student(teacher, rows, order.out, how, plan, _reporter(tell), order.minutes, progress)
+
+
+def _encoding(tell: Tell, total: int) -> Callable[[int], None]:
+    """Tells now and then how many clips are encoded, which comes before the first step."""
+    done, told = 0, time.monotonic()
+
+    def progress(clips: int) -> None:
+        nonlocal done, told
+        done += clips
+        if time.monotonic() - told > TOLD_S:
+            told = time.monotonic()
+            tell(f"latents of {done} of {total} clips")
+
+    return progress
 
 
 def _reporter(tell: Tell) -> Callable[[int, int, dict[str, float]], None]:
