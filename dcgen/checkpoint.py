@@ -53,13 +53,19 @@ class Model:
         )
 
 
-def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32, most_bytes: int = PART_BYTES) -> Path:
-    """Writes a model folder; dtype is how the weights are stored (bfloat16 halves the file).
+def save_model(
+    model: Model,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    vae_dtype: torch.dtype = torch.float32,
+    most_bytes: int = PART_BYTES,
+) -> Path:
+    """Writes a model folder; dtype is how the transformer's weights are stored, vae_dtype the autoencoder's.
 
     A model of more than most_bytes lies in parts that can be carried, each below 48 MiB, and an index. Returns the
     file that stands for the model.
     """
-    tensors = {f"vae.{name}": tensor for name, tensor in model.vae.state_dict().items()}
+    tensors = {f"vae.{name}": tensor.to(vae_dtype) for name, tensor in model.vae.state_dict().items()}
     tensors |= {f"dit.{name}": tensor.to(dtype) for name, tensor in model.dit.state_dict().items()}
     tensors |= {"latent.mean": model.latent_mean, "latent.std": model.latent_std}
     about = {"format": FORMAT, "config": json.dumps(model.config.to_dict())}
