@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from dcgen.dataset.store import ClipDataset
 FIELDS = ("labels", "moving", "trajectory", "command", "layout_static", "layout_agents")
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """How many clips, of what shape, and the named arrays of some of them."""
 
