@@ -153,7 +153,9 @@ def _claims(claims: list[dict[str, Any]]) -> str:
             f"{pair['where']} {pair['mean']:.2f}" + ("" if pair["spread"] is None else f" ± {pair['spread']:.2f}")
             for pair in claim["measured"]
         )
-        lines.append(_row([claim["claim"], f"up to {claim['paper']:g} {claim['unit']}", here, claim["verdict"]]))
+        alone = ", one seed" if all(pair["seeds"] < 2 for pair in claim["measured"]) else ""
+        paper = f"up to {claim['paper']:g} {claim['unit']}"
+        lines.append(_row([claim["claim"], paper, here, claim["verdict"] + alone]))
     return "\n".join(lines)
 
 

@@ -164,6 +164,9 @@ def test_claims_are_judged_by_mean_spread_and_the_papers_figure() -> None:
     assert faster["verdict"] == SIGN and faster["measured"][0]["mean"] == pytest.approx(1.6)
     assert memory["verdict"] == HOLDS and memory["measured"][0]["mean"] == pytest.approx(75)
     assert claims_of({"plain": runs["plain"], "plain-average": []}) == []
+    assert "| holds |" in markdown([], runs, [squeeze])
+    once = claims_of({name: seeds[:1] for name, seeds in runs.items()})
+    assert "| holds, one seed |" in markdown([], runs, once[1:2])
 
 
 def test_a_table_shows_mean_and_spread_of_the_seeds_there_are() -> None:
