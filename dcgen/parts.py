@@ -20,6 +20,7 @@ from dcgen.errors import CheckpointError
 from dcgen.tensor_file import read_tensors, write_tensors
 
 FORMAT = "dcgen-parts 1"
+DIGEST = "index_sha256"
 PART_BYTES = 47 << 20  # of numbers; with its header a file stays below 48 MiB
 
 
@@ -37,7 +38,8 @@ def write_parts(
             written.append(path)
             write_tensors(path, part, {})
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
-        _write_index(index, {"format": FORMAT, "about": about, "files": files, "split": shapes})
+        content = {"format": FORMAT, "about": about, "files": files, "split": shapes}
+        _write_index(index, {**content, DIGEST: _digest(content)})
     except BaseException:  # an interrupt too leaves what was there before
         for path in written:
             if path.name not in _named(index):
@@ -52,13 +54,18 @@ def read_parts(index: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and `about` of an index. Raises CheckpointError where a part is missing or is not the index's own."""
     try:
         found = json.loads(index.read_text(encoding="utf-8"))
-        files, split, about, form = dict(found["files"]), dict(found["split"]), dict(found["about"]), found["format"]
+        files, split, about, form = (found[field] for field in ("files", "split", "about", "format"))
+        if not all(isinstance(part, dict) for part in (files, split, about)):
+            raise TypeError("files, split and about need fields")
+        changed = found.pop(DIGEST, None) not in (None, _digest(found))  # indices of before have none
     except FileNotFoundError:
         raise CheckpointError(f"{index}: no such index; train one or copy it with its parts") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index}: does not describe parts ({error}); copy or train it again") from error
     if form != FORMAT:
         raise CheckpointError(f"{index}: format is {form!r}, this dcgen reads {FORMAT!r}; train it again")
+    if changed:
+        raise CheckpointError(f"{index}: one of its fields is not as it was written; copy or train it again")
     tensors: dict[str, Tensor] = {}
     for name, sha256 in files.items():
         path = index.parent / Path(name).name
@@ -68,8 +75,13 @@ def read_parts(index: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise CheckpointError(f"{path}: is not the part that {index.name} was written with; copy them again")
         tensors |= read_tensors(path)[0]
     for name, shape in split.items():
-        pieces = [tensors.pop(piece) for piece in _piece_names(name, tensors)]
-        tensors[name] = torch.cat(pieces).view(shape)
+        pieces = [tensors.pop(piece) for piece in list(_piece_names(name, tensors))]
+        try:
+            tensors[name] = torch.cat(pieces).view(shape)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{index}: field split: the {len(pieces)} pieces of {name} do not make {shape}; copy or train it again"
+            ) from error
     return tensors, about
 
 
@@ -104,8 +116,13 @@ def _named(index: Path) -> set[str]:
     """The parts of the index that is there."""
     try:
         return set(json.loads(index.read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Of all that an index says: sizes of a model may change and still fit its weights."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _write_index(index: Path, content: dict[str, Any]) -> None:

@@ -78,11 +78,13 @@ class Log:
         if not self.path.exists():
             return []
         lines = []
-        for text in self.path.read_text().splitlines():
+        for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                lines.append(json.loads(text))
-            except ValueError:  # the last line of a run that was killed
+                line = json.loads(text)
+            except (ValueError, RecursionError):  # the last line of a run that was killed
                 continue
+            if isinstance(line, dict) and "step" in line and all(isinstance(v, (int, float)) for v in line.values()):
+                lines.append(line)
         return lines
 
     def add(self, step: int, terms: dict[str, float], rate: float, pace: Pace) -> bool:

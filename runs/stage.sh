@@ -35,6 +35,14 @@ by_preset() {
 }
 by_preset . . . >/dev/null
 
+# What is computed with here; other settings are checked by what they are given to.
+whole() {
+    [[ $2 =~ ^[0-9]{1,9}$ ]] && [ "$((10#$2))" -ge 1 ] || fail "$1=$2: is no whole number from 1 on; give one, or unset $1"
+}
+whole PROCESSES "$PROCESSES"
+[ -z "${STEPS:-}" ] || whole STEPS "$STEPS"
+[[ $MINUTES =~ ^[0-9]{1,6}(\.[0-9]+)?$ ]] || fail "MINUTES=$MINUTES: is no number of minutes; give one, as MINUTES=9"
+
 # Folders of worlds, one a line.
 worlds() {
     local folder found=0
@@ -52,7 +60,10 @@ reached() {
     "$PYTHON" - "$OUT/$1/state.json" <<'PYTHON'
 import json, pathlib, sys
 path = pathlib.Path(sys.argv[1])
-print(json.loads(path.read_text())["about"]["step"] if path.is_file() else 0)
+try:
+    print(int(json.loads(path.read_text())["about"]["step"]) if path.is_file() else 0)
+except (KeyError, RecursionError, TypeError, ValueError):
+    sys.exit(f"error: {path}: says no step; carry the run folder again, or train into another OUT")
 PYTHON
 }
 
@@ -65,15 +76,16 @@ fi
 command+=(cli)
 
 # How long a slice may take: MINUTES of training, and some seconds to begin and to save.
-slice_s=$("$PYTHON" -c "print(60 * $MINUTES + 25)")
+slice_s=$("$PYTHON" -c "print(60 * float('$MINUTES') + 25)")
 
 # train_slice STAGE RUN RESULT STEPS [option...]: go on for MINUTES, and leave the script unless RESULT is finished.
 train_slice() {
-    local stage=$1 run=$2 result=$3 steps=$4 code=0 clips
+    local stage=$1 run=$2 result=$3 steps=$4 code=0 clips now
     shift 4
     mapfile -t clips < <(worlds)
     [ "${#clips[@]}" -gt 0 ] || exit 2
-    if [ "$(reached "$run")" -ge "$steps" ] && made "$OUT/$run/$result"; then
+    now=$(reached "$run") || exit 2
+    if [ "$now" -ge "$steps" ] && made "$OUT/$run/$result"; then
         echo "$stage: finished, $steps steps; $OUT/$run/$result"
         return
     fi
@@ -82,8 +94,7 @@ train_slice() {
         --steps "$steps" --minutes "$MINUTES" --seed "$SEED" "$@" || code=$?
     # 124: the clock; 143: SIGTERM, after the run saved.
     [ "$code" = 0 ] || [ "$code" = 124 ] || [ "$code" = 143 ] || exit "$code"
-    local now
-    now=$(reached "$run")
+    now=$(reached "$run") || exit 2
     if [ "$now" -ge "$steps" ] && made "$OUT/$run/$result"; then
         echo "$stage: finished, $steps steps; $OUT/$run/$result"
         return

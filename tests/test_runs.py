@@ -80,6 +80,9 @@ def test_a_stage_names_the_one_before(run):
     [
         ({"PRESET": "huge"}, "PRESET=huge: no such sizes; choose nano, base or wide"),
         ({"WORLDS": "/nowhere"}, "/nowhere: no finished world; run runs/1_data.sh"),
+        ({"MINUTES": "1;x"}, "MINUTES=1;x: is no number of minutes; give one"),
+        ({"PROCESSES": "two"}, "PROCESSES=two: is no whole number from 1 on; give one"),
+        ({"STEPS": "1e3"}, "STEPS=1e3: is no whole number from 1 on; give one"),
         ({"FAULT": 1}, "something a user can mend"),
     ],
 )
@@ -87,6 +90,15 @@ def test_a_fault_is_one_line_and_no_call_to_go_on(run, more, line):
     said = run("2_vae", **more)
     assert said.returncode == 2 and said.stderr.count("\n") == 1
     assert said.stderr.startswith("error: ") and line in said.stderr
+
+
+@pytest.mark.parametrize("state", ["", "[]", '{"about": {}}', '{"about": {"step": "x"}}'])
+def test_a_state_without_a_step_is_one_line(run, tmp_path, state):
+    (tmp_path / "out" / "vae").mkdir()
+    (tmp_path / "out" / "vae" / "state.json").write_text(state)
+    said = run("2_vae")
+    assert said.returncode == 2 and said.stderr.count("\n") == 1
+    assert "state.json: says no step; carry the run folder again" in said.stderr
 
 
 def test_what_is_finished_depends_on_the_state_not_on_what_lies_there(run, tmp_path):

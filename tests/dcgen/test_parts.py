@@ -9,6 +9,8 @@ from dcgen import parts
 from dcgen.errors import CheckpointError
 from dcgen.parts import read_parts, write_parts
 
+HAND_MADE = '{"format": "dcgen-parts 1", "about": {}, "split": {}, "files": [[1, 2]]}'
+
 
 def numbers(seed=0):
     draw = torch.Generator().manual_seed(seed)
@@ -89,7 +91,7 @@ def test_parts_that_are_not_the_indexs_own_are_named(tmp_path):
     assert same(read_parts(index)[0], numbers(1))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"files": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"files": 3}', HAND_MADE])
 def test_an_index_that_is_none_is_named(tmp_path, text):
     index = tmp_path / "state.json"
     with pytest.raises(CheckpointError, match=r"state\.json: no such index"):
@@ -99,10 +101,37 @@ def test_an_index_that_is_none_is_named(tmp_path, text):
         read_parts(index)
 
 
+def undigested(index):
+    """What an index says, as one that was made by hand would say it."""
+    return {name: value for name, value in json.loads(index.read_text()).items() if name != parts.DIGEST}
+
+
+@pytest.mark.parametrize("change", [{"about": {"step": 4}}, {"split": {}}, {"more": 1}])
+def test_an_index_that_was_changed_is_named(tmp_path, change):
+    index = tmp_path / "state.json"
+    write_parts(index, numbers().items(), {"step": 3}, "0003", 1000)
+    content = json.loads(index.read_text())
+    index.write_text(json.dumps({**content, **change}))
+    with pytest.raises(CheckpointError, match=r"state\.json: one of its fields is not as it was written; copy or"):
+        read_parts(index)
+    index.write_text(json.dumps(undigested(index)))
+    assert read_parts(index)[1] == change.get("about", {"step": 3})  # indices of before have no digest
+
+
+@pytest.mark.parametrize("shape", [[10**9, 10**9], [40, 12], [-3], "abc", None, 440.0])
+@pytest.mark.parametrize("name", ["b", "a", "nowhere"])
+def test_pieces_that_do_not_make_a_tensor_are_named(tmp_path, name, shape):
+    index = tmp_path / "state.json"
+    write_parts(index, numbers().items(), {}, "0001", 1000)
+    index.write_text(json.dumps({**undigested(index), "split": {name: shape}}))
+    with pytest.raises(CheckpointError, match=rf"state\.json: field split: the \d pieces of {name} do not make "):
+        read_parts(index)
+
+
 def test_an_index_of_another_format_or_with_paths_is_refused(tmp_path):
     index = tmp_path / "run" / "state.json"
     write_parts(index, numbers().items(), {}, "0001")
-    content = json.loads(index.read_text())
+    content = undigested(index)
     index.write_text(json.dumps({**content, "format": "dcgen-parts 9"}))
     with pytest.raises(CheckpointError, match=r"format is 'dcgen-parts 9'"):
         read_parts(index)
