@@ -158,7 +158,7 @@ def train(
 @app.command()
 def evaluate(
     map: Annotated[Path, typer.Option(help="An OpenDRIVE file; best one that the model has not seen.")],
-    model: Annotated[str, typer.Option(help="A shipped model's name, or the path of one.")] = "nano",
+    model: Annotated[str | None, typer.Option(help="A shipped model's name, or the path of one; nano.")] = None,
     vae: Annotated[str | None, typer.Option(help="An autoencoder alone: a run folder, or a shipped one.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="How many clips to measure on.")] = 200,
     generate: Annotated[int | None, typer.Option(min=0, help="How many of them to generate again; all.")] = None,
@@ -174,10 +174,12 @@ def evaluate(
 
     with progress("evaluating") as bar:
         if vae is not None:
+            if any(option is not None for option in (model, generate, steps, guidance)):
+                raise DcgenError("--vae is measured alone; leave out --model, --generate, --steps and --guidance")
             figures = evaluate_autoencoder(vae, map, clips, seed, tell, bar)
         else:
             figures = evaluate_on_map(
-                model, map, clips, seed, tell, bar,
+                "nano" if model is None else model, map, clips, seed, tell, bar,
                 generate_clips=generate, long_scenes=long, steps=steps, guidance=guidance,
             )  # fmt: skip
     print(json.dumps(figures) if as_json else markdown(figures))

@@ -173,8 +173,7 @@ def _train_stage(order: TrainingOrder, tell: Tell) -> Path:
     from dcgen.recipes import load_vae, train_decoder, train_dit, train_vae
     from dcgen.train import TrainConfig
 
-    if order.start is not None and (order.stage == "decoder" or order.vae is not None):
-        raise DcgenError("--start is for dcgen train vae and dit, in place of --vae; leave one of them out")
+    _check_words(order)
     asked = {name: value for name, value in order.asked.items() if value is not None}
     how = TrainConfig(**{**DEFAULTS[order.stage], **asked}, seed=order.seed)
     rest = (order.out, how, _reporter(tell), order.minutes)
@@ -201,6 +200,18 @@ def _train_stage(order: TrainingOrder, tell: Tell) -> Path:
     if order.stage == "decoder":
         return train_decoder(order.vae, source, *rest)
     return train_dit(order.vae, source, *rest, _encoding(tell, len(source)))
+
+
+def _check_words(order: TrainingOrder) -> None:
+    """Raises DcgenError where options do not go together, or where nothing could be written at the end."""
+    if order.start is not None and (order.stage == "decoder" or order.vae is not None):
+        raise DcgenError("--start is for dcgen train vae, dit and student, in place of --vae; leave one of them out")
+    if order.vae is not None and order.stage == "vae":
+        raise DcgenError("--vae is for dcgen train decoder and dit; leave it out")
+    there = next(folder for folder in (order.out, *order.out.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "may not be written to" if there.is_dir() else "is no folder"
+        raise DcgenError(f"--output {order.out}: {there} {why}; name another folder")
 
 
 def _check_asked(order: TrainingOrder, name: object, config: ModelConfig) -> None:

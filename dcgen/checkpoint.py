@@ -23,6 +23,7 @@ from dcgen.vae.model import Vae
 FORMAT = "dcgen-model 1"
 WEIGHTS = "model.safetensors"
 INDEX = "model.json"  # of a model in parts
+SHIPPED_VAE = "vae.safetensors"  # of a preset whose transformer is not trained yet
 Part = TypeVar("Part", bound=torch.nn.Module)
 
 
@@ -80,9 +81,14 @@ def save_model(
     return index
 
 
+def shipped_file(name: str, file: str) -> Path:
+    """Where a file of a shipped model would lie."""
+    return Path(str(resources.files("dcgen") / "weights" / name / file))
+
+
 def model_path(name: str) -> Path:
     """A model's file: a shipped one by name, else a folder or a file by path."""
-    shipped = Path(str(resources.files("dcgen") / "weights" / name / WEIGHTS))
+    shipped = shipped_file(name, WEIGHTS)
     if shipped.is_file():
         return shipped
     path = Path(name)
@@ -94,6 +100,8 @@ def model_path(name: str) -> Path:
 def load_model(name: str, device: str = "cpu") -> Model:
     """A model by shipped name or path, in eval mode. Raises CheckpointError naming what differs."""
     path = model_path(name)
+    if not path.exists() and Path(name).name == name and shipped_file(name, SHIPPED_VAE).is_file():
+        raise CheckpointError(f"{name}: ships as an autoencoder alone (--vae {name}); use --model nano")
     tensors, metadata = read_parts(path) if path.suffix == ".json" else read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(

@@ -20,6 +20,7 @@ from dcgen.errors import DcgenError, MissingExtra
 
 PATIENCE = timedelta(hours=6)  # how long processes wait for one that encodes latents by itself
 FAULT = "dcgen/fault"
+LAUNCHED = "start with torchrun or accelerate launch, or unset WORLD_SIZE"
 
 
 def size() -> int:
@@ -61,22 +62,39 @@ def own_normal(shape: Sequence[int], generator: torch.Generator | None = None) -
 def processes(fsdp: bool = False) -> Iterator[None]:
     """Joins the processes that a launcher started, for as long as it is open; a fault is told by one of them.
 
-    Raises MissingExtra without Accelerate, DcgenError where fsdp is asked for and nothing was launched.
+    Raises MissingExtra without Accelerate, DcgenError where fsdp is asked for and nothing was launched,
+    or where the environment says nothing that processes could be joined by.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not fsdp:
+    many = _said("WORLD_SIZE", 1) if "WORLD_SIZE" in os.environ else 1
+    if many == 1 and not fsdp:
         yield
         return
-    if "RANK" not in os.environ:
+    if many == 1 and "RANK" not in os.environ:
         raise DcgenError("--fsdp shares a model among processes; start with torchrun or accelerate launch, see --help")
     try:
         from accelerate import PartialState
     except ModuleNotFoundError as error:
         raise MissingExtra("accelerate", "train", "training in several processes") from error
+    if _said("RANK", 0) >= many:  # the others would wait for hours for one that is none of them
+        raise DcgenError(f"RANK={os.environ['RANK']}: is none of WORLD_SIZE={many} processes; {LAUNCHED}")
+    if "MASTER_ADDR" not in os.environ:
+        raise DcgenError(f"MASTER_ADDR is missing beside WORLD_SIZE={many}; {LAUNCHED}")
+    _said("MASTER_PORT", 1)
     PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)  # opens the group and sets the device
     with _one_voice():
         yield
         dist.barrier()
     dist.destroy_process_group()
+
+
+def _said(name: str, least: int) -> int:
+    """A number that a launcher says in the environment. Raises DcgenError."""
+    text = os.environ.get(name)
+    if text is None:
+        raise DcgenError(f"{name} is missing, though the environment speaks of several processes; {LAUNCHED}")
+    if not (text.isdecimal() and len(text) < 10 and int(text) >= least):
+        raise DcgenError(f"{name}={text}: is no whole number from {least} on; {LAUNCHED}")
+    return int(text)
 
 
 @contextmanager

@@ -27,6 +27,11 @@ def test_wrong_use_is_one_line(wrong: list[str], run: Run) -> None:
     assert "See dcgen --help" in run(*wrong).fault
 
 
+@pytest.mark.parametrize("more", [["--model", "nano"], ["--guidance", 3], ["--steps", 4], ["--generate", 0]])
+def test_an_autoencoder_is_measured_alone(more: list[object], run: Run) -> None:
+    assert "--vae is measured alone; leave out" in run("evaluate", "--map", "x.xodr", "--vae", "base", *more).fault
+
+
 def test_a_library_scenario_becomes_a_scene_and_a_picture(run: Run, untrained: Path, tmp_path: Path) -> None:
     quick = ["--model", untrained, "--frames", 9, "--steps", 1, "--guidance", 1, "--json"]
     result = run(

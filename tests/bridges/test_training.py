@@ -91,7 +91,7 @@ def test_a_model_whose_frames_follow_the_ego_gets_such_clips(worlds: list[World]
 @pytest.mark.parametrize(("stage", "vae"), [("vae", Path("runs/vae")), ("decoder", None), ("dit", Path("runs/vae"))])
 def test_a_start_that_would_be_ignored_is_refused(stage: str, vae: Path | None, tmp_path: Path) -> None:
     order = TrainingOrder(stage, (tmp_path,), tmp_path / "run", vae=vae, start="nano")
-    with pytest.raises(DcgenError, match=r"--start is for dcgen train vae and dit, in place of --vae"):
+    with pytest.raises(DcgenError, match=r"--start is for dcgen train vae, dit and student, in place of --vae"):
         run_training(order, print)
     assert not (tmp_path / "run").exists()
 
@@ -100,3 +100,17 @@ def test_a_student_without_a_teacher_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DcgenError, match=r"--start is missing; dcgen train student needs the model"):
         run_training(TrainingOrder("student", (tmp_path,), tmp_path / "run"), lambda line: None)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_vae_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DcgenError, match=r"--vae is for dcgen train decoder and dit; leave it out"):
+        run_training(TrainingOrder("vae", (tmp_path,), tmp_path / "run", vae=tmp_path), print)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("below", ["", "runs/vae"])
+def test_a_file_where_a_run_should_go_is_named_before_any_work(below: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("somebody's")
+    with pytest.raises(DcgenError, match=r"--output .*file.*: .*file is no folder; name another folder"):
+        run_training(TrainingOrder("student", (tmp_path,), tmp_path / "file" / below, start="nano"), print)
+    assert (tmp_path / "file").read_text() == "somebody's"

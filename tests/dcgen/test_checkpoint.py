@@ -247,6 +247,8 @@ def test_weights_of_another_configuration_are_named(edit):
 
 
 def test_no_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"base: ships as an autoencoder alone \(--vae base\); use --model nano"):
+        load_model("base")
     with pytest.raises(CheckpointError, match=r"nowhere.* no such checkpoint"):
         load_model(str(tmp_path / "nowhere"))
     with pytest.raises(CheckpointError, match="no such checkpoint"):

@@ -168,3 +168,27 @@ def test_one_process_imports_nothing_for_it_and_has_nobody_to_share_with(monkeyp
     line = r"--fsdp shares a model among processes; start with torchrun"
     with pytest.raises(DcgenError, match=line), parallel.processes(fsdp=True):
         pass
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE=abc: is no whole number from 1 on; start with torchrun"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE=: is no whole number"),
+        ({"WORLD_SIZE": "0", "RANK": "0"}, "WORLD_SIZE=0: is no whole number from 1 on"),
+        ({"WORLD_SIZE": "2"}, "RANK is missing, though the environment speaks of several processes"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK=-1: is no whole number from 0 on"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK=2: is none of WORLD_SIZE=2 processes"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR is missing beside WORLD_SIZE=2"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "MASTER_PORT is missing"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "x"}, "MASTER_PORT=x: is no"),
+    ],
+)
+def test_an_environment_that_no_launcher_makes_is_named(monkeypatch, said, line):
+    pytest.importorskip("accelerate")
+    for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in said.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(DcgenError, match=line), parallel.processes():
+        pass
