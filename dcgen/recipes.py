@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +12,16 @@ import torch
 from torch import nn
 
 from dcgen import parallel
-from dcgen.checkpoint import Model, build, load_part, model_path, read_config, save_model
+from dcgen.checkpoint import (
+    SHIPPED_VAE,
+    Model,
+    build,
+    load_part,
+    model_path,
+    read_config,
+    save_model,
+    shipped_file,
+)
 from dcgen.config import ModelConfig
 from dcgen.dataset.source import ClipSource
 from dcgen.device import default_device
@@ -28,7 +36,6 @@ from dcgen.vae.model import Vae
 
 EMA = "ema.safetensors"
 STATISTICS, LATENTS = "statistics.safetensors", "latents"  # what the second stage keeps beside its checkpoint
-SHIPPED_VAE = "vae.safetensors"  # of a preset whose transformer is not trained yet
 DECODER_NOISE = 1.1  # of the latents' spread, when the decoder alone is trained
 
 
@@ -167,7 +174,12 @@ def latents_for(
 def load_vae(weights: Path | str) -> tuple[ModelConfig, Vae]:
     """An autoencoder in eval mode: from what train_vae left, or a shipped one by name."""
     path = _file(weights)
+    remedy = "give the run folder of dcgen train vae or decoder, or a shipped one, as --vae base"
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint of an autoencoder; {remedy}")
     tensors, metadata = read_tensors(path)
+    if "format" in metadata:
+        raise CheckpointError(f"{path}: is a {metadata['format'][:40]!r}, not an autoencoder alone; {remedy}")
     config = read_config(path, metadata)
     vae = build(path, config, Vae)
     load_part(path, "", vae, tensors)
@@ -175,7 +187,7 @@ def load_vae(weights: Path | str) -> tuple[ModelConfig, Vae]:
 
 
 def _file(weights: Path | str) -> Path:
-    shipped = Path(str(resources.files("dcgen") / "weights" / str(weights) / SHIPPED_VAE))
+    shipped = shipped_file(str(weights), SHIPPED_VAE)
     if shipped.is_file():
         return shipped
     path = Path(weights)
@@ -210,4 +222,6 @@ def statistics_for(
     for name in ("mean", "std"):
         if tensors[name].shape != size:
             raise CheckpointError(f"{path}: field {name} needs {size[0]} numbers; train into another folder")
+        if not torch.isfinite(tensors[name]).all() or (name == "std" and not (tensors[name] > 0).all()):
+            raise CheckpointError(f"{path}: field {name} has numbers that normalise nothing; train into another folder")
     return tensors["mean"], tensors["std"]

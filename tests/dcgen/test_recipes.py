@@ -107,7 +107,7 @@ def test_clips_of_another_shape_are_named(clips):
 def test_a_file_that_holds_no_autoencoder_is_named(runs, tmp_path):
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_vae(tmp_path)
-    with pytest.raises(CheckpointError, match=r"field .* is missing"):
+    with pytest.raises(CheckpointError, match=r"is a 'dcgen-model 1', not an autoencoder alone; give the run folder"):
         load_vae(runs[2])  # the whole model
     tensors, metadata = read_tensors(runs[1])
     write_tensors(tmp_path / "ema.safetensors", tensors, {})
@@ -164,6 +164,18 @@ def test_the_second_stage_needs_no_clips_where_their_latents_are(runs, clips, tm
     (tmp_path / "statistics.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"statistics\.safetensors: no such statistics; carry them"):
         train_dit(folder / "vae", None, tmp_path, HOW)
+
+
+@pytest.mark.parametrize(("name", "value"), [("mean", float("nan")), ("std", float("inf")), ("std", 0.0)])
+def test_statistics_that_normalise_nothing_are_named(runs, clips, tmp_path, name, value):
+    vae = load_vae(runs[1])[1]
+    path = tmp_path / "statistics.safetensors"
+    statistics_for(vae, clips, path, "ab")
+    tensors, metadata = read_tensors(path)
+    tensors[name][3] = value
+    write_tensors(path, tensors, metadata)
+    with pytest.raises(CheckpointError, match=rf"statistics\.safetensors: field {name} has numbers that normalise"):
+        statistics_for(vae, clips, path, "ab")
 
 
 def test_processes_wait_for_statistics_and_for_latents(runs, clips, tmp_path, monkeypatch):
