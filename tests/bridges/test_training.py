@@ -111,6 +111,6 @@ def test_a_vae_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("below", ["", "runs/vae"])
 def test_a_file_where_a_run_should_go_is_named_before_any_work(below: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("somebody's")
-    with pytest.raises(DcgenError, match=r"--output .*file.*: .*file is no folder; name another folder"):
+    with pytest.raises(DcgenError, match=r"--output .*file.*: .*file is no folder; give another folder"):
         run_training(TrainingOrder("student", (tmp_path,), tmp_path / "file" / below, start="nano"), print)
     assert (tmp_path / "file").read_text() == "somebody's"
