@@ -211,7 +211,7 @@ def _check_words(order: TrainingOrder) -> None:
     there = next(folder for folder in (order.out, *order.out.parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         why = "may not be written to" if there.is_dir() else "is no folder"
-        raise DcgenError(f"--output {order.out}: {there} {why}; name another folder")
+        raise DcgenError(f"--output {order.out}: {there} {why}; give another folder")
 
 
 def _check_asked(order: TrainingOrder, name: object, config: ModelConfig) -> None:
