@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -194,23 +193,12 @@ def alone(job: Callable[[ModelConfig, Clip], None], config: ModelConfig, clip: C
 def _peak_of(job: Callable[[ModelConfig, Clip], None], config: ModelConfig, clip: Clip) -> tuple[int, int]:
     import dcgen.generate
     import dcgen.stages  # noqa: F401 - what is imported is not the job's
+    from dcgen.measure import resident_bytes
 
     before = resident_bytes("VmRSS")
     job(config, clip)
     peak = resident_bytes("VmHWM")
     return peak, peak - before
-
-
-def resident_bytes(name: str) -> int:
-    """Of this process: VmRSS now, VmHWM at most. Without /proc both are the most there was."""
-    listed = Path("/proc/self/status")
-    if listed.is_file():
-        for line in listed.read_text().splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
-    import resource  # of POSIX alone
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _one_step(config: ModelConfig, clip: Clip) -> None:

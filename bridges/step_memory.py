@@ -5,13 +5,13 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from numpy.typing import NDArray
 
 from dcgen.config import ModelConfig
 from dcgen.device import default_device
+from dcgen.measure import resident_bytes
 from dcgen.stages import VaeBatch, VaeStage
 from dcgen.types import NUM_CLASSES
 from dcgen.vae.model import Vae
@@ -42,21 +42,6 @@ def _step_alone(config: ModelConfig, arrays: tuple[NDArray, ...]) -> int:
     side = config.vae.volume_stride * 2
     corner = replace(config, grid=replace(config.grid, shape=(side, side, config.grid.shape[2])))
     _step(corner, VaeBatch(*(torch.from_numpy(a[:, :, :side, :side].copy()) for a in arrays)))
-    before = _memory_bytes("VmRSS")
+    before = resident_bytes("VmRSS")
     _step(config, VaeBatch(*map(torch.from_numpy, arrays)))
-    return _memory_bytes("VmHWM") - before
-
-
-def _memory_bytes(name: str) -> int:
-    """Resident memory of this process: VmRSS now, VmHWM at most. Where no /proc says so, the most in either case.
-
-    ru_maxrss alone would do nowhere on Linux: a child begins with its parent's.
-    """
-    listed = Path("/proc/self/status")
-    if listed.is_file():
-        for line in listed.read_text().splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
-    import resource  # of POSIX alone
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resident_bytes("VmHWM") - before

@@ -1,10 +1,11 @@
-"""How fast a device multiplies matrices, and how much of that a model needs."""
+"""How fast a device multiplies matrices, how much of that a model needs, and what memory a process takes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -116,3 +117,18 @@ def recomputed(function: Callable[..., Result], *inputs: Any) -> Result:
         context_fn=lambda: (nullcontext(), ModelFlops.uncounted()),
     )  # fmt: skip
     return made
+
+
+def resident_bytes(name: str) -> int:
+    """Resident memory of this process: VmRSS now, VmHWM at most. Where no /proc says so, the most in either case.
+
+    ru_maxrss alone would do nowhere on Linux: a child begins with its parent's.
+    """
+    listed = Path("/proc/self/status")
+    if listed.is_file():
+        for line in listed.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    import resource  # of POSIX alone
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

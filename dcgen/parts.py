@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dcgen.errors import CheckpointError
-from dcgen.tensor_file import read_tensors, write_tensors
+from dcgen.tensor_file import read_tensors, write_tensors, write_whole
 
 FORMAT = "dcgen-parts 1"
 DIGEST = "index_sha256"
@@ -39,7 +37,7 @@ def write_parts(
             write_tensors(path, part, {})
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
         content = {"format": FORMAT, "about": about, "files": files, "split": shapes}
-        _write_index(index, {**content, DIGEST: _digest(content)})
+        write_whole(index, json.dumps({**content, DIGEST: _digest(content)}, indent=1).encode())
     except BaseException:  # an interrupt too leaves what was there before
         for path in written:
             if path.name not in _named(index):
@@ -123,18 +121,3 @@ def _named(index: Path) -> set[str]:
 def _digest(content: dict[str, Any]) -> str:
     """Of all that an index says: sizes of a model may change and still fit its weights."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write_index(index: Path, content: dict[str, Any]) -> None:
-    partial = index.with_name(index.name + ".partial")
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, index)
-    except OSError as error:
-        raise CheckpointError(f"{index}: cannot be written ({error.strerror or error}); free the disk") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

@@ -20,15 +20,20 @@ DIGEST, SAID_DIGEST = "tensors_sha256", "metadata_sha256"
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Writes a safetensors file beside its place and renames it, so that a reader never sees half a file."""
-    partial = path.with_name(path.name + ".partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     digests = {DIGEST: _digest(plain), SAID_DIGEST: _said_digest(metadata)}
     head, numbers = _ordered(save(plain, metadata | digests))
+    write_whole(path, head, numbers)
+
+
+def write_whole(path: Path, *parts: bytes | memoryview) -> None:
+    """Bytes written beside a file's place, then renamed to it. Raises CheckpointError."""
+    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:  # save_file would leave it readable by its owner alone
-            file.write(head)
-            file.write(numbers)
+        with open(partial, "wb") as file:  # safetensors' own save_file would leave it readable by its owner alone
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
