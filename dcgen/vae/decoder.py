@@ -167,9 +167,10 @@ class HadamardDecoder(nn.Module):
 
     def cells(self, planes: HexPlane, frames: Int[Tensor, " T"]) -> Float[Tensor, "B T X Y Z UVWK"]:
         """Logits of each cell's sub-cells."""
-        p = planes
-        tx, ty, tz = (part[:, :, frames // self.time_stride] for part in (p.tx, p.ty, p.tz))
-        space = p.xy[:, :, :, :, None] * p.xz[:, :, :, None] * p.yz[:, :, None]
+        # One is added to each plane: a product of six that start near zero is nothing, and so is its gradient.
+        xy, xz, yz = 1 + planes.xy, 1 + planes.xz, 1 + planes.yz
+        tx, ty, tz = (1 + part[:, :, frames // self.time_stride] for part in (planes.tx, planes.ty, planes.tz))
+        space = xy[:, :, :, :, None] * xz[:, :, :, None] * yz[:, :, None]
         time = tx[:, :, :, :, None, None] * ty[:, :, :, None, :, None] * tz[:, :, :, None, None]
         expanded = rearrange(space[:, :, None] * time, "b c t x y z -> (b t) c x y z")
         volume = self.volume(self.squeeze(expanded))

@@ -62,5 +62,8 @@ class QueryDecoder(nn.Module):
 
 
 def _at_centres(plane: Float[Tensor, "B C R S"], size: tuple[int, int]) -> Float[Tensor, "B R2 S2 C"]:
-    """A plane, bilinear between its cells' centres, at the centres of `size` voxels; constant beyond the outermost."""
-    return F.interpolate(plane, size=size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+    """A plane, bilinear between its cells' centres, at the centres of `size` voxels; constant beyond the outermost.
+
+    One is added to it, as in the Hadamard decoder: a product of six planes that start near zero is nothing.
+    """
+    return 1 + F.interpolate(plane, size=size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)

@@ -32,13 +32,13 @@ def bilinear(plane, place):
 
 
 @pytest.mark.parametrize("voxel", [(0, 0, 0, 0), (3, 15, 23, 7), (1, 6, 11, 2), (2, 15, 0, 5)])
-def test_a_voxel_reads_the_product_of_six_planes_at_its_centre(voxel):
+def test_a_voxel_reads_the_product_of_one_and_six_planes_at_its_centre(voxel):
     vae, planes = randomise(Vae(QUERIES)), latents()
     strides = (QUERIES.vae.time_stride, *[QUERIES.vae.stride] * 3)
     place = {axis: (n + 0.5) / stride for axis, n, stride in zip("txyz", voxel, strides, strict=True)}
     product_ = torch.ones(QUERIES.vae.channels)
     for name, plane in planes.items():
-        product_ = product_ * bilinear(plane[1], (place[name[0]], place[name[1]]))
+        product_ = product_ * (1 + bilinear(plane[1], (place[name[0]], place[name[1]])))
     t, x, y, z = voxel
     torch.testing.assert_close(vae.decode(planes)[1, t, x, y, z], vae.decoder.mlp(product_), rtol=1e-4, atol=1e-5)
 
