@@ -1,6 +1,6 @@
-"""What happened in a closed loop, to be scored: the ego, the agents, the road. T frame, N agent, X/Y cell, R route point.
+"""What happened in a closed loop, to be scored: the ego, the agents, the road.
 
-World frame, right-handed, metres, seconds, radians. Frame 0 is the start, before the planner was asked.
+T frame, N agent, X/Y cell, R route point. World frame, right-handed, metres, seconds, radians. Frame 0 is the start, before the planner was asked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class RoadField:
         """[..., 2] cell indices of points, clipped into the raster, and whether they lie within."""
         cell = np.floor((np.asarray(xy_m) - self.origin_m) / self.cell_m).astype(np.int64)
         size = np.array(self.drivable.shape)
-        return np.clip(cell, 0, size - 1), ((cell >= 0) & (cell < size)).all(axis=-1)
+        return np.clip(cell, 0, size - 1), np.all((cell >= 0) & (cell < size), axis=-1)
 
 
 @dataclass(frozen=True)

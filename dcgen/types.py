@@ -281,6 +281,10 @@ class Scene:
     model_sha256: str = ""
     scenario: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    # Who each voxel is, and where it goes: all three or none (dcgen.instances finds them).
+    instances: NDArray[np.uint16] | None = None  # [T, X, Y, Z] 1 + row in objects, 0 where it is nobody's
+    flow_mps: NDArray[np.float16] | None = None  # [T, X, Y, Z, 3] velocity over ground, along the frame's ego axes
+    objects: AgentTracks | None = None  # the agents, in their rows, and behind them what else was found to move
 
     def __post_init__(self) -> None:
         t, (x, y, z) = len(self.time_s), self.grid.shape
@@ -297,3 +301,7 @@ class Scene:
                 raise ValueError(f"scene.{name} needs shape {shape}, got {getattr(self, name).shape}")
         if self.agents.valid.shape[1] != t:
             raise ValueError(f"scene.agents needs {t} frames, got {self.agents.valid.shape[1]}")
+        if self.instances is not None and self.instances.shape != (t, x, y, z):
+            raise ValueError(f"scene.instances needs shape {(t, x, y, z)}, got {self.instances.shape}")
+        if self.flow_mps is not None and self.flow_mps.shape != (t, x, y, z, 3):
+            raise ValueError(f"scene.flow_mps needs shape {(t, x, y, z, 3)}, got {self.flow_mps.shape}")
