@@ -1,6 +1,7 @@
 """What happened in a closed loop, to be scored: the ego, the agents, the road.
 
-T frame, N agent, X/Y cell, R route point. World frame, right-handed, metres, seconds, radians. Frame 0 is the start, before the planner was asked.
+T frame, N agent, X/Y cell, R route point. World frame, right-handed, metres, seconds, radians. Frame 0 is the start,
+before the planner was asked.
 """
 
 from __future__ import annotations
