@@ -162,7 +162,7 @@ def evaluate(
     vae: Annotated[str | None, typer.Option(help="An autoencoder alone: a run folder, or a shipped one.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="How many clips to measure on.")] = 200,
     generate: Annotated[int | None, typer.Option(min=0, help="How many of them to generate again; all.")] = None,
-    long: Annotated[int, typer.Option(min=0, help="How many scenes of 128 frames.")] = 4,
+    long: Annotated[int | None, typer.Option(min=0, help="How many scenes of 128 frames; 4.")] = None,
     steps: SamplingSteps = None,
     guidance: Guidance = None,
     seed: Seed = 0,
@@ -174,13 +174,15 @@ def evaluate(
 
     with progress("evaluating") as bar:
         if vae is not None:
-            if any(option is not None for option in (model, generate, steps, guidance)):
-                raise DcgenError("--vae is measured alone; leave out --model, --generate, --steps and --guidance")
+            if any(option is not None for option in (model, generate, long, steps, guidance)):
+                raise DcgenError(
+                    "--vae is measured alone; leave out --model, --generate, --long, --steps and --guidance"
+                )
             figures = evaluate_autoencoder(vae, map, clips, seed, tell, bar)
         else:
             figures = evaluate_on_map(
                 "nano" if model is None else model, map, clips, seed, tell, bar,
-                generate_clips=generate, long_scenes=long, steps=steps, guidance=guidance,
+                generate_clips=generate, long_scenes=4 if long is None else long, steps=steps, guidance=guidance,
             )  # fmt: skip
     print(json.dumps(figures) if as_json else markdown(figures))
 

@@ -49,7 +49,7 @@ class StepsOrder:
 def steps_of(option: str, text: str) -> tuple[int, ...]:
     """Numbers of steps out of words like 1,2,4. Raises DcgenError."""
     words = text.split(",")
-    if not all(word.strip().isdecimal() and 1 <= int(word) <= 1000 for word in words):
+    if not all(word.strip().isdecimal() and len(word) < 10 and 1 <= int(word) <= 1000 for word in words):
         raise DcgenError(f"{option} {text}: give numbers of steps from 1 to 1000, as 4,20")
     return tuple(dict.fromkeys(int(word) for word in words))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -79,7 +80,7 @@ def processes(fsdp: bool = False) -> Iterator[None]:
         raise DcgenError(f"RANK={os.environ['RANK']}: is none of WORLD_SIZE={many} processes; {LAUNCHED}")
     if "MASTER_ADDR" not in os.environ:
         raise DcgenError(f"MASTER_ADDR is missing beside WORLD_SIZE={many}; {LAUNCHED}")
-    _said("MASTER_PORT", 1)
+    _check_known(os.environ["MASTER_ADDR"], _said("MASTER_PORT", 1))
     PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)  # opens the group and sets the device
     with _one_voice():
         yield
@@ -95,6 +96,14 @@ def _said(name: str, least: int) -> int:
     if not (text.isdecimal() and len(text) < 10 and int(text) >= least):
         raise DcgenError(f"{name}={text}: is no whole number from {least} on; {LAUNCHED}")
     return int(text)
+
+
+def _check_known(host: str, port: int) -> None:
+    """Raises DcgenError where no machine has that name: joining would try it again for hours."""
+    try:
+        socket.getaddrinfo(host, port)
+    except (OSError, UnicodeError) as error:
+        raise DcgenError(f"MASTER_ADDR={host}: no machine is known by that name; {LAUNCHED}") from error
 
 
 @contextmanager

@@ -139,9 +139,11 @@ def _finished(folder: Path, shard: int, identity: dict[str, str], teacher: Model
             raise CheckpointError(f"{path}: made with other {name}; train into another folder")
     wanted = {"states", *(field.name for field in fields(ConditionBatch))} - {"present"}
     shape = (len(plan.kept), teacher.config.hex_shape.size)
-    if tensors.keys() != wanted or tensors["states"].shape[1:] != shape:
+    count = len(tensors["states"]) if "states" in tensors else 0
+    even = all(tensor.ndim and len(tensor) == count for tensor in tensors.values())
+    if tensors.keys() != wanted or tensors["states"].shape[1:] != shape or not even:
         raise CheckpointError(f"{path}: holds no trajectories of this model; train into another folder")
-    return len(tensors["states"]) >= len(plan.numbers(shard))
+    return count >= len(plan.numbers(shard))
 
 
 @torch.inference_mode()

@@ -115,7 +115,7 @@ def test_what_is_no_student_of_the_model_is_refused(order, names):
         bench_steps(replace(order, student=names["slow"]), lambda line: None)
 
 
-@pytest.mark.parametrize("text", ["", "4,", "0", "four", "4;5", "1001", "-1"])
+@pytest.mark.parametrize("text", ["", "4,", "0", "four", "4;5", "1001", "-1", "9" * 5000])
 def test_steps_that_are_no_numbers(text):
     with pytest.raises(DcgenError, match=r"--teacher-steps .*: give numbers of steps"):
         steps_of("--teacher-steps", text)

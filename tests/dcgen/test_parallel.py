@@ -182,6 +182,10 @@ def test_one_process_imports_nothing_for_it_and_has_nobody_to_share_with(monkeyp
         ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR is missing beside WORLD_SIZE=2"),
         ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "MASTER_PORT is missing"),
         ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "x"}, "MASTER_PORT=x: is no"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "a..b", "MASTER_PORT": "29500"},
+            "MASTER_ADDR=a..b: no machine is known by that name; start with torchrun",
+        ),
     ],
 )
 def test_an_environment_that_no_launcher_makes_is_named(monkeypatch, said, line):

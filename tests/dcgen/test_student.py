@@ -18,6 +18,7 @@ from dcgen.sampler import euler, jump, times
 from dcgen.student import Pair, map_loss, pair_batches, student_of, train_student
 from dcgen.tensor_file import read_tensors
 from dcgen.train import TrainConfig
+from dcgen.tensor_file import read_tensors, write_tensors
 from dcgen.trajectories import SHARD, Plan, Trajectories, make_trajectories, shard_path
 from dcgen.types import UNKNOWN
 from tests.dcgen.small import CONFIG, chunk, clip, condition_batch, dataset_of, model
@@ -130,6 +131,13 @@ def test_a_damaged_file_is_named(clips, kept):
     data[-7] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(CheckpointError, match="00000"):
+        make_trajectories(model(), clips, kept.folder, PLAN)
+
+
+def test_a_file_whose_parts_differ_in_length_is_named(clips, kept):
+    tensors, metadata = read_tensors(shard_path(kept.folder, 0))
+    write_tensors(shard_path(kept.folder, 0), {**tensors, "command": tensors["command"][:-1]}, metadata)
+    with pytest.raises(CheckpointError, match=r"00000\.safetensors: holds no trajectories of this model"):
         make_trajectories(model(), clips, kept.folder, PLAN)
 
 
