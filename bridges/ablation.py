@@ -138,6 +138,7 @@ def run_ablation(order: AblationOrder, tell: Tell) -> dict[str, Any]:
     worlds, unseen = _worlds(order)
     configs = variants()
     marks = {name: _fingerprint(config, worlds, unseen, order.budget) for name, config in configs.items()}
+    _make(order.out / "runs")
     bench = Bench(worlds, unseen, order.budget, order.out, marks[f"rollout-{ROLLOUTS[0]}"])
     names = [name for name in configs if any(name in g.rows.values() for g in GROUPS if g.letter in order.groups)]
     wanted = [(name, seed) for seed in range(order.seeds) for name in names]
@@ -196,11 +197,14 @@ def _read(path: Path, of: str) -> dict[str, Any] | None:
     return figures
 
 
-def _write(path: Path, run: dict[str, Any]) -> None:
+def _make(folder: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DcgenError(f"{path.parent}: cannot be made ({error.strerror or error}); give another -o DIR") from error
+        raise DcgenError(f"{folder}: cannot be made ({error.strerror or error}); give another -o DIR") from error
+
+
+def _write(path: Path, run: dict[str, Any]) -> None:
     with appearing(path) as partial:
         partial.write_text(json.dumps(run, indent=1) + "\n")
 

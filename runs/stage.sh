@@ -1,9 +1,9 @@
 # What the stages share: sizes by preset, where things lie, one slice of training. It is sourced, not run.
 #
 # PRESET=base  nano | base | wide            OUT=out/$PRESET   everything that a run leaves
-# MINUTES=9    of a slice                    PROCESSES=1       more than 1: accelerate launch
+# MINUTES=9    of a slice                    PROCESSES=1       more than 1: torchrun
 # WORLDS       folders to cut clips from; $OUT/data/worlds/* unless given
-# LAUNCH       more options of accelerate launch, as --multi_gpu or --cpu
+# LAUNCH       options of accelerate launch, as --multi_gpu, which then takes the place of torchrun
 # STEPS BATCH ACCUMULATE RATE COUNT          instead of a stage's own
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -68,10 +68,12 @@ PYTHON
 }
 
 command=("$PYTHON" -m)
-if [ "$PROCESSES" -gt 1 ]; then
+if [ "$PROCESSES" -gt 1 ] && [ -z "${LAUNCH:-}" ]; then
+    command+=(torch.distributed.run --standalone --nproc-per-node "$PROCESSES" -m)
+elif [ "$PROCESSES" -gt 1 ]; then
     command+=(accelerate.commands.launch --num_processes "$PROCESSES" --num_machines 1 --mixed_precision no
         --dynamo_backend no)
-    command+=(${LAUNCH:-} -m)
+    command+=($LAUNCH -m)
 fi
 command+=(cli)
 

@@ -27,7 +27,9 @@ def test_wrong_use_is_one_line(wrong: list[str], run: Run) -> None:
     assert "See dcgen --help" in run(*wrong).fault
 
 
-@pytest.mark.parametrize("more", [["--model", "nano"], ["--guidance", 3], ["--steps", 4], ["--generate", 0], ["--long", 2]])
+@pytest.mark.parametrize(
+    "more", [["--model", "nano"], ["--guidance", 3], ["--steps", 4], ["--generate", 0], ["--long", 2]]
+)
 def test_an_autoencoder_is_measured_alone(more: list[object], run: Run) -> None:
     assert "--vae is measured alone; leave out" in run("evaluate", "--map", "x.xodr", "--vae", "base", *more).fault
 

@@ -16,9 +16,8 @@ from dcgen.errors import CheckpointError, DcgenError
 from dcgen.generate import generate, guided_field, noise_for, sample_chunks
 from dcgen.sampler import euler, jump, times
 from dcgen.student import Pair, map_loss, pair_batches, student_of, train_student
-from dcgen.tensor_file import read_tensors
-from dcgen.train import TrainConfig
 from dcgen.tensor_file import read_tensors, write_tensors
+from dcgen.train import TrainConfig
 from dcgen.trajectories import SHARD, Plan, Trajectories, make_trajectories, shard_path
 from dcgen.types import UNKNOWN
 from tests.dcgen.small import CONFIG, chunk, clip, condition_batch, dataset_of, model
