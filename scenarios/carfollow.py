@@ -164,8 +164,12 @@ def _gap_ahead(
 
 
 def _idm(driver: Driver, gap_m: float, leader_mps: float) -> float:
-    """Acceleration of the Intelligent Driver Model (Treiber et al., 2000)."""
-    speed, wish = driver.speed_mps, max(driver.wish_mps(), 0.1)
+    return idm_mps2(driver.speed_mps, driver.wish_mps(), gap_m, leader_mps)
+
+
+def idm_mps2(speed: float, wish: float, gap_m: float, leader_mps: float) -> float:
+    """Acceleration of the Intelligent Driver Model (Treiber et al., 2000). Speeds in m/s; gap_m from bumper to bumper."""
+    wish = max(wish, 0.1)
     over = min(OVERSPEED_MPS2, (speed - wish) / OVERSPEED_S) / ACCELERATE_MPS2
     free = 1 - (speed / wish) ** 4 if speed <= wish else -over
     closing = speed * (speed - leader_mps) / (2 * np.sqrt(ACCELERATE_MPS2 * COMFORT_MPS2))
