@@ -1,0 +1,101 @@
+"""Extended comfort: whether a plan goes on as the plan before it would have.
+
+P plan, N point of a plan, Q quantity. World frame, metres, seconds, radians; times from frame 0 of the episode, so
+that plan k is made at k * dt.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bridges.episode import Episode
+from bridges.scoring.comfort import ACCELERATION_WINDOW_S, JERK_WINDOW_S, YAW_WINDOW_S, derived
+from dcgen.types import Doubles
+
+# NAVSIM v2: root mean squares of the differences between two plans, where both say something
+LIMITS = {"acceleration_mps2": 0.7, "jerk_mps3": 0.5, "yaw_rate_radps": 0.1, "yaw_acceleration_radps2": 0.1}
+LEAST_POINTS = 3  # with the pose it starts from, a plan needs so many to have a jerk
+
+
+def extended_comfort(episode: Episode) -> tuple[float, str]:
+    """Share of successive plans that agree within LIMITS, and why it is not measured.
+
+    NAVSIM scores one pair of frames 0 or 1, and averages over its frames; an episode averages over its own.
+    """
+    rms = differences(episode)
+    if not len(rms):
+        return 1.0, "no two plans follow each other: the planner answered with controls, with few points, or once"
+    return float((rms <= np.array(list(LIMITS.values())) + 1e-9).all(axis=1).mean()), ""
+
+
+def differences(episode: Episode) -> Doubles:
+    """[pairs, Q] root mean square of what two successive plans say differently, in the order of LIMITS."""
+    found = []
+    for first, plans in _alike(episode):
+        time, values = quantities(plans)
+        found.append(_between(time + (first + np.arange(len(plans)))[:, None] * episode.dt_s, values))
+    return np.concatenate(found) if found else np.zeros((0, len(LIMITS)))
+
+
+def _alike(episode: Episode) -> list[tuple[int, Doubles]]:
+    """Runs of successive plans with as many points: number of the first, and [P, N + 1, 4] with their starts.
+
+    Times are from each plan's own start.
+    """
+    runs: list[tuple[int, list[Doubles]]] = []
+    for k, plan in enumerate(episode.plans[: len(episode.ego)]):
+        if len(plan) < LEAST_POINTS:
+            continue
+        start = np.concatenate([[k * episode.dt_s], episode.ego[k]])
+        whole = np.concatenate([start[None], plan]) - [k * episode.dt_s, 0, 0, 0]
+        if runs and runs[-1][0] + len(runs[-1][1]) == k and len(runs[-1][1][-1]) == len(whole):
+            runs[-1][1].append(whole)
+        else:
+            runs.append((k, [whole]))
+    return [(first, np.stack(plans)) for first, plans in runs if len(plans) > 1]
+
+
+def quantities(plans: Doubles) -> tuple[Doubles, Doubles]:
+    """[P, N] even times, and [P, Q, N] what LIMITS limits, of plans [P, N, 4] from their own start."""
+    points = plans.shape[1]
+    step = plans[:, -1:, 0] / (points - 1)
+    time = step * np.arange(points)
+    x, y, yaw = (_sampled(plans[..., 0], part, time) for part in (plans[..., 1], plans[..., 2], _unwrapped(plans)))
+    values = np.empty((len(plans), len(LIMITS), points))
+    for size in np.unique(np.round(step, 6)):
+        mine = np.round(step[:, 0], 6) == size
+        values[mine] = _slopes(x[mine], y[mine], yaw[mine], float(size))
+    return time, values
+
+
+def _slopes(x: Doubles, y: Doubles, yaw: Doubles, step_s: float) -> Doubles:
+    """[P, Q, N] of plans [P, N] with one step."""
+
+    def slope(signal: Doubles, window_s: float, degree: int, order: int) -> Doubles:
+        return derived(signal.T, step_s, window_s, degree, order).T
+
+    acceleration = [slope(part, ACCELERATION_WINDOW_S, 2, 2) for part in (x, y)]
+    jerk = [slope(part, JERK_WINDOW_S, 3, 3) for part in (x, y)]
+    turning = [slope(yaw, YAW_WINDOW_S, 2, 1), slope(yaw, YAW_WINDOW_S, 3, 2)]
+    return np.stack([np.hypot(*acceleration), np.hypot(*jerk), *turning], axis=1)
+
+
+def _unwrapped(plans: Doubles) -> Doubles:
+    return np.unwrap(plans[..., 3], axis=-1)
+
+
+def _sampled(time: Doubles, value: Doubles, at: Doubles) -> Doubles:
+    """Each row of values, linearly between its times."""
+    if np.allclose(time, at, rtol=0, atol=1e-9):
+        return value
+    shift = np.arange(len(time))[:, None] * (1.0 + max(time.max(), at.max()) - min(time.min(), at.min()))
+    return np.interp((at + shift).ravel(), (time + shift).ravel(), value.ravel()).reshape(value.shape)
+
+
+def _between(time: Doubles, values: Doubles) -> Doubles:
+    """[pairs, Q] of runs of plans: times [P, N] and quantities [P, Q, N]."""
+    at, both = time[1:], time[1:] <= time[:-1, -1:] + 1e-9
+    before = np.stack([_sampled(time[:-1], values[:-1, q], at) for q in range(len(LIMITS))], axis=1)
+    square = (values[1:] - before) ** 2 * both[:, None]
+    count = both.sum(axis=1)
+    return np.sqrt(square.sum(axis=2)[count > 1] / count[count > 1, None])
