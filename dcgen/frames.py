@@ -136,16 +136,35 @@ class FrameCutter:
         )
 
 
-def join_scenes(parts: Sequence[Scene]) -> Scene:
-    """One scene out of its parts in order; grid and provenance are those of the first."""
+def join_tracks(parts: Sequence[AgentTracks]) -> AgentTracks:
+    """Tracks of the same road users, part behind part in time. Raises ValueError where they are not the same."""
     first = parts[0]
-    if any(not np.array_equal(part.agents.id, first.agents.id) for part in parts):
+    if any(not np.array_equal(part.id, first.id) for part in parts):
         raise ValueError("every part of a scene needs the same agents")
-    tracks = {f.name: getattr(first.agents, f.name) for f in fields(AgentTracks)}
+    tracks = {f.name: getattr(first, f.name) for f in fields(AgentTracks)}
     for name in ("pose", "z_m", "speed_mps", "valid"):
-        tracks[name] = np.concatenate([getattr(part.agents, name) for part in parts], axis=1)
-    values = {f.name: getattr(first, f.name) for f in fields(Scene)}
+        tracks[name] = np.concatenate([getattr(part, name) for part in parts], axis=1)
+    return AgentTracks(**tracks)
+
+
+def join_scenes(parts: Sequence[Scene]) -> Scene:
+    """One scene out of its parts in order; grid and provenance are those of the first.
+
+    Its motion is that of the parts where all of them have the same objects, else it has none.
+    """
+    values = {f.name: getattr(parts[0], f.name) for f in fields(Scene)}
     for name in ("labels", "time_s", "world_se3_ego", "trajectory", "command", "layout", "known"):
         values[name] = np.concatenate([getattr(part, name) for part in parts])
-    values["agents"] = AgentTracks(**tracks)
+    values["agents"] = join_tracks([part.agents for part in parts])
+    values |= _joined_motion(parts)
     return Scene(**values)
+
+
+def _joined_motion(parts: Sequence[Scene]) -> dict[str, Any]:
+    """instances, flow_mps and objects of all parts; None each where some part has none, or other objects."""
+    objects = [part.objects for part in parts if part.objects is not None]
+    pieces = {name: [getattr(part, name) for part in parts] for name in ("instances", "flow_mps")}
+    whole = len(objects) == len(parts) and all(piece is not None for found in pieces.values() for piece in found)
+    if not whole or any(not np.array_equal(each.id, objects[0].id) for each in objects):
+        return {"instances": None, "flow_mps": None, "objects": None}
+    return {**{name: np.concatenate(found) for name, found in pieces.items()}, "objects": join_tracks(objects)}

@@ -14,7 +14,7 @@ from dcgen.errors import SceneError
 from dcgen.types import NUM_CLASSES, UNKNOWN, AgentTracks, Command, GridSpec
 
 FORMAT = "dcgen-scene"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no instances, flow and objects
 # Field of Scene -> where it lies and how. The first axis of each is the frame.
 PER_FRAME = {
     "labels": ("occupancy/labels", "u1"),
@@ -111,16 +111,51 @@ def check_values(path: Path, fields: dict[str, Any], agents: AgentTracks) -> Non
         "/conditions/trajectory is not finite": np.isfinite(fields["trajectory"]).all(),
         "/conditions/layout is not finite": np.isfinite(fields["layout"]).all(),
         "/conditions/command holds commands that do not exist": np.isin(fields["command"], list(Command)).all(),
-        "/agents/class_id holds classes that do not exist": (agents.class_id < NUM_CLASSES).all(),
-        "/agents/id holds an id twice": len(np.unique(agents.id)) == len(agents.id),
-        "/agents/pose is not finite": np.isfinite(agents.pose[agents.valid]).all(),
-        "/agents/z_m is not finite": np.isfinite(agents.z_m[agents.valid]).all(),
-        "/agents/speed_mps is not finite": np.isfinite(agents.speed_mps[agents.valid]).all(),
-        "/agents/size_m is not positive": (agents.size_m > 0).all() and np.isfinite(agents.size_m).all(),
+        **_track_rules("agents", agents),
     }
+    _check(path, rules)
+
+
+def check_motion(path: Path, fields: dict[str, Any], objects: AgentTracks, agents: AgentTracks) -> None:
+    first = slice(len(agents.id))
+    same = np.array_equal(objects.id[first], agents.id) and np.array_equal(objects.class_id[first], agents.class_id)
+    rules = {
+        **_track_rules("objects", objects),
+        "/objects does not begin with the rows of /agents": same,
+        "/occupancy/instances names rows that /objects does not have": fields["instances"].max() <= len(objects.id),
+        "/occupancy/flow is not finite": np.isfinite(fields["flow_mps"]).all(),
+    }
+    _check(path, rules)
+
+
+def _check(path: Path, rules: dict[str, Any]) -> None:
     for message, holds in rules.items():
         if not holds:
             raise SceneError(f"{path}: {message}; make the file again")
+
+
+def _track_rules(group: str, tracks: AgentTracks) -> dict[str, Any]:
+    """What has to hold of tracks, by the words for where it does not."""
+    there = tracks.valid
+    return {
+        f"/{group}/class_id holds classes that do not exist": (tracks.class_id < NUM_CLASSES).all(),
+        f"/{group}/id holds an id twice": len(np.unique(tracks.id)) == len(tracks.id),
+        f"/{group}/pose is not finite": np.isfinite(tracks.pose[there]).all(),
+        f"/{group}/z_m is not finite": np.isfinite(tracks.z_m[there]).all(),
+        f"/{group}/speed_mps is not finite": np.isfinite(tracks.speed_mps[there]).all(),
+        f"/{group}/size_m is not positive": (tracks.size_m > 0).all() and np.isfinite(tracks.size_m).all(),
+    }
+
+
+def read_tracks(file: h5py.File, path: Path, group: str, frames: int) -> AgentTracks:
+    """The tracks that lie in a group, over all frames. Raises SceneError."""
+    rows = len(checked_dataset(file, path, f"{group}/id", "i8", (None,)))
+    tails = {"id": (), "class_id": (), "size_m": (3,), "pose": (frames, 3)}
+    fields = {
+        name: checked_dataset(file, path, f"{group}/{name}", dtype, (rows, *tails.get(name, (frames,))))[()]
+        for name, (dtype, _) in PER_AGENT.items()
+    }
+    return AgentTracks(**fields)
 
 
 def _are_poses(a_se3_b: np.ndarray) -> bool:

@@ -20,11 +20,12 @@ import numpy as np
 
 import dcgen
 from dcgen.errors import SceneError
+from dcgen.frames import join_tracks
 from dcgen.hdf5_sink import Sink
+from dcgen.motion_file import MotionWriter, read_motion, write_tracks
 from dcgen.scene_fields import (
     FORMAT,
     FORMAT_VERSION,
-    PER_AGENT,
     PER_FRAME,
     check_head,
     check_names,
@@ -32,6 +33,7 @@ from dcgen.scene_fields import (
     checked_dataset,
     read_grid,
     read_metadata,
+    read_tracks,
 )
 from dcgen.types import CLASS_NAMES, LAYOUT_CHANNELS, PALETTE, UNKNOWN, AgentTracks, Command, Scene
 
@@ -51,6 +53,7 @@ class SceneWriter:
         self._temp = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._file: h5py.File | None = None
         self._sink: Sink
+        self._motion: MotionWriter
         self._agents: list[AgentTracks] = []
         self._done = False
         check_destination(self.path)
@@ -63,10 +66,12 @@ class SceneWriter:
                 self._sink = Sink(self._temp)
                 self._file = h5py.File(self._sink, "w", track_order=True)
                 _write_head(self._file, part)
+                self._motion = MotionWriter(self._file, part.grid)
             elif not np.array_equal(part.agents.id, self._agents[0].id):
                 raise ValueError("every part of a scene needs the same agents")
             for name, (place, _) in PER_FRAME.items():
                 _extend(self._file[place], getattr(part, name))
+            self._motion.append(part)
             self._file.flush()
             self._sink.check()
         self._agents.append(part.agents)
@@ -76,7 +81,9 @@ class SceneWriter:
         with self._guard():
             if self._file is None:
                 raise ValueError("a scene needs at least one part")
-            _write_agents(self._file, self._agents)
+            agents = join_tracks(self._agents)
+            write_tracks(self._file, "agents", agents)
+            self._motion.finish(agents)
             self._file.close()
             self._sink.check()
             self._sink.close()
@@ -139,15 +146,17 @@ def check_destination(path: Path) -> None:
         raise SceneError(f"{path}: the folder {folder} is not writable; choose another output")
 
 
-def load_scene(path: Path | str, start: int = 0, stop: int | None = None) -> Scene:
+def load_scene(path: Path | str, start: int = 0, stop: int | None = None, motion: bool = False) -> Scene:
     """Read frames [start, stop) of a scene file, all by default.
+
+    motion: also its instances, flow and objects, which are found where the file is of a version that had none.
 
     Raises SceneError when the file is missing, not HDF5, cut short, or has a field of a wrong name, shape,
     type or value; the message names the field.
     """
     path = Path(path)
     with _opened(path) as file:
-        return _read(file, path, start, stop)
+        return _read(file, path, start, stop, motion)
 
 
 @contextmanager
@@ -197,15 +206,7 @@ def _extend(dataset: h5py.Dataset, values: np.ndarray) -> None:
     dataset[frames:] = values
 
 
-def _write_agents(file: h5py.File, parts: list[AgentTracks]) -> None:
-    for name, (dtype, per_frame) in PER_AGENT.items():
-        values = [getattr(part, name) for part in parts]
-        whole = np.concatenate(values, axis=1) if per_frame else values[0]
-        file.create_dataset(f"agents/{name}", data=whole.astype(dtype), compression="gzip" if whole.size else None)
-    file["agents"].attrs["frame"] = "world: x, y, yaw of the box centre; z_m of the ground below"
-
-
-def _read(file: h5py.File, path: Path, start: int, stop: int | None) -> Scene:
+def _read(file: h5py.File, path: Path, start: int, stop: int | None, motion: bool) -> Scene:
     check_head(file, path)
     grid = read_grid(file, path)
     total = len(checked_dataset(file, path, "frames/time_s", "f8", (None,)))
@@ -226,13 +227,17 @@ def _read(file: h5py.File, path: Path, start: int, stop: int | None) -> Scene:
         for name, (place, dtype) in PER_FRAME.items()
     }
     size = sum(dataset.nbytes for dataset in stored.values()) // total * (stop - start)
+    size += motion * 8 * stored["labels"].nbytes // total * (stop - start)
     if size > MOST_BYTES:
         raise SceneError(f"{path}: frames {start} to {stop - 1} take {size / 1e9:.0f} GB; read fewer of them at a time")
     fields = {name: dataset[start:stop] for name, dataset in stored.items()}
     check_names(file["occupancy/labels"], path, "class_names", CLASS_NAMES)
     check_names(file["conditions/layout"], path, "channels", LAYOUT_CHANNELS)
-    agents = _read_agents(file, path, total).frames(start, stop)
+    whole = read_tracks(file, path, "agents", total)
+    agents = whole.frames(start, stop)
     check_values(path, fields, agents)
+    if motion:
+        fields |= read_motion(file, path, grid, whole, slice(start, stop))
     attrs = file.attrs
     return Scene(
         **fields,
@@ -244,16 +249,6 @@ def _read(file: h5py.File, path: Path, start: int, stop: int | None) -> Scene:
         scenario=str(attrs["scenario"]),
         metadata=read_metadata(attrs.get("metadata", "{}"), path),
     )
-
-
-def _read_agents(file: h5py.File, path: Path, frames: int) -> AgentTracks:
-    agents = len(checked_dataset(file, path, "agents/id", "i8", (None,)))
-    tails = {"id": (), "class_id": (), "size_m": (3,), "pose": (frames, 3)}
-    fields = {
-        name: checked_dataset(file, path, f"agents/{name}", dtype, (agents, *tails.get(name, (frames,))))[()]
-        for name, (dtype, _) in PER_AGENT.items()
-    }
-    return AgentTracks(**fields)
 
 
 def _reason(fault: BaseException) -> str:

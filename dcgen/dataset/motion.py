@@ -81,13 +81,15 @@ def rigid_flow(
     step: int,
     fast: bool = True,
     first: int = 0,
+    over_ground: bool = False,
 ) -> Floats:
     """[T', X, Y, Z, 3] flow in metres over `step` frames, forward where positive. owner [T', ...] from owners().
 
-    agents and poses [T, 4, 4] are of the whole clip; first: the frame of it that owner begins with.
+    agents and poses [T, 4, 4] are of the whole clip; first: the frame of it that owner begins with. over_ground: the
+    other frame's place is taken in this frame's grid, so that what stands still does not flow.
     """
     frames = slice(first, first + len(owner))
-    table = _displacement(agents, world_se3_grid, step)[frames]
+    table = _displacement(agents, world_se3_grid, step, over_ground)[frames]
     flow = np.zeros((*owner.shape, 3), np.float32)
     stirs = (table != 0).any(axis=(2, 3))  # NaN is not 0
     run: Any = _compiled(displace) if fast else displace_numpy
@@ -137,7 +139,7 @@ def _boxes(agents: AgentTracks, grid: GridSpec, world_se3_grid: Doubles) -> tupl
     return tuple(np.ascontiguousarray(each[near]) for each in kept)
 
 
-def _displacement(agents: AgentTracks, world_se3_grid: Doubles, step: int) -> Doubles:
+def _displacement(agents: AgentTracks, world_se3_grid: Doubles, step: int, over_ground: bool) -> Doubles:
     """[T, 1 + N, 3, 4] what takes a voxel's centre to its flow: of the world first, then of each agent."""
     frames = len(world_se3_grid)
     table = np.full((1 + len(agents.id), frames, 3, 4), np.nan)
@@ -147,10 +149,11 @@ def _displacement(agents: AgentTracks, world_se3_grid: Doubles, step: int) -> Do
         world = np.eye(4)[None, None].repeat(frames, axis=1)
         body = np.concatenate([world, _world_se3_agent(agents)])
         known = np.concatenate([[[True] * frames], agents.valid])
-        moved = np.linalg.inv(world_se3_grid[there]) @ body[:, there] @ np.linalg.inv(body[:, here])
+        seen_from = world_se3_grid[here if over_ground else there]
+        moved = np.linalg.inv(seen_from) @ body[:, there] @ np.linalg.inv(body[:, here])
         moved = moved @ world_se3_grid[here]
         # What stands still does so to the last bit.
-        still = (world_se3_grid[here] == world_se3_grid[there]) & (body[:, here] == body[:, there])
+        still = (world_se3_grid[here] == seen_from) & (body[:, here] == body[:, there])
         moved[still.all(axis=(2, 3))] = np.eye(4)
         known = known[:, here] & known[:, there]
         table[:, here] = np.where(known[..., None, None], (moved - np.eye(4))[..., :3, :], np.nan)

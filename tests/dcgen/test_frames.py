@@ -7,6 +7,7 @@ import pytest
 
 from dcgen.canvas import Canvas
 from dcgen.frames import Chunk, FrameCutter, join_scenes
+from dcgen.instances import with_motion
 from dcgen.types import (
     AGENT_CHANNELS,
     HEIGHT_SCALE_M,
@@ -125,6 +126,19 @@ def test_scenes_are_joined_in_order():
         assert np.array_equal(getattr(whole, name), np.concatenate([getattr(p, name) for p in parts])), name
     assert np.array_equal(whole.agents.pose, np.concatenate([a.pose for a in agents], axis=1))
     assert np.array_equal(whole.agents.id, agents[0].id) and whole.metadata == parts[0].metadata
+
+
+def test_the_motion_of_parts_is_joined_where_all_have_the_same_objects():
+    parts = [with_motion(small_scene(frames=n)) for n in (2, 3)]
+    other = replace(parts[1], objects=parts[1].objects.select(np.arange(len(parts[1].objects.id)) < 2))
+    parts[1] = replace(parts[1], objects=replace(parts[1].objects, id=parts[0].objects.id))
+    whole = join_scenes(parts)
+    assert np.array_equal(whole.instances, np.concatenate([p.instances for p in parts])) and whole.instances.any()
+    assert np.array_equal(whole.flow_mps, np.concatenate([p.flow_mps for p in parts]))
+    assert np.array_equal(whole.objects.pose, np.concatenate([p.objects.pose for p in parts], axis=1))
+    for second in (other, small_scene(frames=3)):
+        mixed = join_scenes([parts[0], second])
+        assert mixed.instances is None and mixed.flow_mps is None and mixed.objects is None
 
 
 def test_parts_with_other_agents_are_refused():

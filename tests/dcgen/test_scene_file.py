@@ -17,12 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcgen.errors import SceneError
+from dcgen.instances import with_motion
 from dcgen.scene_file import SceneWriter, check_destination, load_scene, save_scene
 from dcgen.types import CLASS_NAMES, LAYOUT_CHANNELS, AgentTracks, Scene
 
 
 def assert_same(left: Scene, right: Scene) -> None:
-    for one, other in ((left, right), (left.agents, right.agents)):
+    assert (left.objects is None) == (right.objects is None)
+    pairs = [(left, right), (left.agents, right.agents)]
+    for one, other in pairs + [(left.objects, right.objects)] * (left.objects is not None):
         for item in fields(one):
             a, b = getattr(one, item.name), getattr(other, item.name)
             if isinstance(a, np.ndarray):
@@ -34,6 +37,9 @@ def assert_same(left: Scene, right: Scene) -> None:
 def cut(scene: Scene, start: int, stop: int) -> Scene:
     per_frame = ("labels", "time_s", "world_se3_ego", "trajectory", "command", "layout", "known")
     parts = {name: getattr(scene, name)[start:stop] for name in per_frame}
+    if scene.objects is not None:
+        parts |= {name: getattr(scene, name)[start:stop] for name in ("instances", "flow_mps")}
+        parts["objects"] = scene.objects.frames(start, stop)
     return replace(scene, **parts, agents=scene.agents.frames(start, stop))
 
 
@@ -56,9 +62,46 @@ def test_parts_add_up_to_the_whole(scene: Scene, tmp_path: Path) -> None:
     assert_same(cut(scene, 1, 3), load_scene(tmp_path / "parts.h5", start=1))
 
 
+def test_every_file_holds_the_motion_of_its_scene(scene: Scene, tmp_path: Path) -> None:
+    whole = with_motion(scene)
+    path = save_scene(scene, tmp_path / "scene.h5")
+    assert whole.instances is not None and whole.instances.any()
+    assert_same(whole, load_scene(path, motion=True))
+    assert_same(scene, load_scene(path))
+    assert_same(cut(whole, 1, 3), load_scene(path, start=1, motion=True))
+    with SceneWriter(tmp_path / "parts.h5") as writer:
+        writer.append(cut(scene, 0, 2))
+        writer.append(cut(scene, 2, 3))
+    assert_same(whole, load_scene(tmp_path / "parts.h5", motion=True))
+
+
+def test_motion_that_a_scene_carries_is_kept(scene: Scene, tmp_path: Path) -> None:
+    whole = with_motion(scene)
+    own = replace(whole, instances=np.minimum(whole.instances, 1), flow_mps=whole.flow_mps + np.float16(1))
+    with SceneWriter(tmp_path / "own.h5") as writer:
+        writer.append(cut(own, 0, 1))
+        writer.append(cut(own, 1, 3))
+    assert_same(own, load_scene(tmp_path / "own.h5", motion=True))
+    with SceneWriter(tmp_path / "mixed.h5") as writer:  # what one part lacks is found for all
+        writer.append(cut(own, 0, 1))
+        writer.append(cut(scene, 1, 3))
+    assert_same(whole, load_scene(tmp_path / "mixed.h5", motion=True))
+
+
+def test_files_of_the_first_version_still_load(scene: Scene, tmp_path: Path) -> None:
+    path = save_scene(scene, tmp_path / "scene.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = np.int64(1)
+        for place in ("objects", "occupancy/instances", "occupancy/flow"):
+            del file[place]
+    assert_same(scene, load_scene(path))
+    assert_same(with_motion(scene), load_scene(path, motion=True))
+    assert_same(cut(with_motion(scene), 1, 2), load_scene(path, 1, 2, motion=True))
+
+
 def test_the_contract(scene: Scene, tmp_path: Path) -> None:
     with h5py.File(save_scene(scene, tmp_path / "scene.h5"), "r") as file:
-        assert file.attrs["format"] == "dcgen-scene" and file.attrs["format_version"] == 1
+        assert file.attrs["format"] == "dcgen-scene" and file.attrs["format_version"] == 2
         assert {"dcgen_version", "seed", "model", "model_sha256", "scenario", "created_utc"} <= set(file.attrs)
         labels = file["occupancy/labels"]
         assert labels.dtype == np.uint8 and labels.compression == "gzip" and labels.shape == (3, 11, 13, 7)
@@ -68,6 +111,9 @@ def test_the_contract(scene: Scene, tmp_path: Path) -> None:
         shapes = {"id": (2,), "class_id": (2,), "size_m": (2, 3), "pose": (2, 3, 3), "valid": (2, 3)}
         assert {name: file["agents"][name].shape for name in shapes} == shapes
         assert tuple(file["conditions/layout"].attrs["channels"]) == LAYOUT_CHANNELS
+        assert file["occupancy/instances"].dtype == np.uint16 and file["occupancy/instances"].shape == (3, 11, 13, 7)
+        assert file["occupancy/flow"].dtype == np.float16 and file["occupancy/flow"].shape == (3, 11, 13, 7, 3)
+        assert set(file["objects"]) == set(file["agents"])
         assert set(file["conditions"]) == {"trajectory", "command", "layout", "known"}
 
 
@@ -144,7 +190,7 @@ FAULTS: dict[str, Callable[[h5py.File], None]] = {
     "no known": _drop("conditions/known"),
     "no agents": _drop("agents/pose"),
     "other format": _swap("/", format="nuscenes"),
-    "newer version": _swap("/", format_version=2),
+    "newer version": _swap("/", format_version=3),
     "no seed": lambda file: file.attrs.__delitem__("seed"),
     "scenario is a number": _swap("/", scenario=3.5),
     "metadata is a list": _swap("/", metadata="[1]"),
