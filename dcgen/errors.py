@@ -41,6 +41,10 @@ class CarlaError(DcgenError):
     """A CARLA server that cannot be reached, understood or recorded from."""
 
 
+class PlannerError(DcgenError):
+    """A planner that cannot be loaded or asked, or that asks for what dcgen cannot give."""
+
+
 class MissingExtra(DcgenError):
     """An optional package that this command needs is not installed."""
 
