@@ -155,12 +155,13 @@ def load_scene(path: Path | str, start: int = 0, stop: int | None = None, motion
     type or value; the message names the field.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         return _read(file, path, start, stop, motion)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def opened(path: Path) -> Iterator[h5py.File]:
+    """A scene file to read from; what goes wrong with it in the body becomes a SceneError."""
     if path.exists() and not path.is_file():
         raise SceneError(f"{path}: is a {'folder' if path.is_dir() else 'pipe or a device'}; pass a scene file")
     if not path.is_file():

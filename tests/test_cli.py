@@ -97,6 +97,7 @@ def test_inspect(run: Run, scene: Scene, scene_path: Path) -> None:
     assert table.code == 0 and "Town01" in table.out and "/occupancy/labels" in table.out
     summary = json.loads(run("inspect", scene_path, "--json").out)
     assert summary["frames"] == 3 and summary["commands"] == ["LEFT"] and len(summary["agents"]) == 2
+    assert summary["found"] == 1 and "2 given, 1 found" in table.out
     assert sum(summary["class_shares"].values()) == pytest.approx(1.0)
     labels = scene.labels
     occupied = (labels > 0) & (labels < 255)

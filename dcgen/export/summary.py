@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 
 from dcgen.export.plain import plain
-from dcgen.scene_file import load_scene
+from dcgen.scene_fields import read_tracks
+from dcgen.scene_file import load_scene, opened
 from dcgen.types import CLASS_NAMES, UNKNOWN, Command, Scene
 
 if TYPE_CHECKING:
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 
 
 def summarise(path: Path | str) -> dict[str, Any]:
-    """Provenance, grid, time, shares of the classes, agents and datasets of a scene file. Raises SceneError."""
+    """Provenance, grid, time, shares of the classes, agents and datasets of a scene file. Raises SceneError.
+
+    found: how many objects there are beside the agents; None in files of format 1, which do not say.
+    """
+    path = Path(path)
     scene = load_scene(path)
-    with h5py.File(path, "r") as file:  # whole, as load_scene has checked
+    with opened(path) as file:
         head = {name: file.attrs[name] for name in ("format", "format_version", "dcgen_version", "created_utc")}
         datasets: dict[str, dict[str, Any]] = {}
 
@@ -29,10 +34,11 @@ def summarise(path: Path | str) -> dict[str, Any]:
                 datasets[f"/{name}"] = {"shape": list(item.shape), "dtype": str(item.dtype), "stored_bytes": stored}
 
         file.visititems(note)
-    frames = len(scene.time_s)
+        frames = len(file["frames/time_s"])
+        objects = read_tracks(file, path, "objects", frames) if head["format_version"] > 1 else None
     return {
         "file": str(path),
-        "bytes": Path(path).stat().st_size,
+        "bytes": path.stat().st_size,
         **{name: value if isinstance(value, str) else int(value) for name, value in head.items()},
         "seed": scene.seed,
         "model": scene.model,
@@ -46,6 +52,7 @@ def summarise(path: Path | str) -> dict[str, Any]:
         "class_shares": class_shares(scene),
         "unknown_share": float((scene.labels == UNKNOWN).mean()),
         "given_share": float(scene.known.mean()),
+        "found": None if objects is None else len(objects.id) - len(scene.agents.id),
         "agents": [_agent(scene, n) for n in range(len(scene.agents.id))],
         "scenario": scene.scenario,
         "datasets": datasets,
@@ -86,6 +93,7 @@ def show(summary: dict[str, Any], console: Console, most_agents: int = 20) -> No
             made.add_column(column, justify="left" if k == 0 else "right", style=None if k else "cyan", overflow="fold")
         return made
 
+    found = summary["found"]
     shape, voxel = ("x".join(f"{v:g}" for v in summary["grid"][key]) for key in ("shape", "voxel_m"))
     facts = {
         "scene": f"{summary['frames']} frames, {summary['seconds']:.1f} s, {summary['distance_m']:.1f} m, "
@@ -95,6 +103,7 @@ def show(summary: dict[str, Any], console: Console, most_agents: int = 20) -> No
         "seed": str(summary["seed"]),
         "made": f"{summary['created_utc']} by dcgen {summary['dcgen_version']} (format {summary['format_version']})",
         "unknown": f"{summary['unknown_share']:.1%} of voxels; {summary['given_share']:.1%} were given",
+        "objects": f"{len(summary['agents'])} given, {'not known how many' if found is None else found} found",
         **summary["metadata"],
     }
     head = table(summary["file"], "", "")
