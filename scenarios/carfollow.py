@@ -115,7 +115,7 @@ def _advance(drivers: list[Driver], movers: list[Mover], time_s: float, step_s: 
         near = np.hypot(*(future[:, 0, :2] - future[index, 0, :2]).T) < LOOK_M + 20.0
         near[index] = False
         others = np.flatnonzero(near)
-        gap, closing_to = _gap_ahead(driver, future[others], speeds[others], sizes[others], given[others])
+        gap, closing_to = gap_ahead(driver, future[others], speeds[others], sizes[others], given[others])
         moves.append(_idm(driver, gap, closing_to))
     for driver, acceleration in zip(drivers, moves, strict=True):
         speed = max(0.0, driver.speed_mps + acceleration * step_s)
@@ -123,7 +123,7 @@ def _advance(drivers: list[Driver], movers: list[Mover], time_s: float, step_s: 
         driver.speed_mps = speed
 
 
-def _gap_ahead(
+def gap_ahead(
     driver: Driver, future: Doubles, speeds: Doubles, sizes: Doubles, given: np.ndarray
 ) -> tuple[float, float]:
     """Metres free ahead, and the speed of what ends them: a leader, somebody who crosses first, the path's end."""
