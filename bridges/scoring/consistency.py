@@ -42,17 +42,18 @@ def _alike(episode: Episode) -> list[tuple[int, Doubles]]:
 
     Times are from each plan's own start.
     """
-    runs: list[tuple[int, list[Doubles]]] = []
-    for k, plan in enumerate(episode.plans[: len(episode.ego)]):
-        if len(plan) < LEAST_POINTS:
-            continue
-        start = np.concatenate([[k * episode.dt_s], episode.ego[k]])
-        whole = np.concatenate([start[None], plan]) - [k * episode.dt_s, 0, 0, 0]
-        if runs and runs[-1][0] + len(runs[-1][1]) == k and len(runs[-1][1][-1]) == len(whole):
-            runs[-1][1].append(whole)
-        else:
-            runs.append((k, [whole]))
-    return [(first, np.stack(plans)) for first, plans in runs if len(plans) > 1]
+    plans = episode.plans[: len(episode.ego)]
+    points = np.array([len(plan) for plan in plans])
+    borders = [0, *(np.flatnonzero(np.diff(points)) + 1), len(plans)] if len(plans) else []
+    runs = []
+    for first, stop in zip(borders, borders[1:], strict=False):
+        if points[first] >= LEAST_POINTS and stop > first + 1:
+            made_s = np.arange(first, stop)[:, None, None] * episode.dt_s
+            start = np.concatenate([made_s, episode.ego[first:stop, None]], axis=-1)
+            whole = np.concatenate([start, np.stack(plans[first:stop])], axis=1)
+            whole[..., :1] -= made_s
+            runs.append((int(first), whole))
+    return runs
 
 
 def quantities(plans: Doubles) -> tuple[Doubles, Doubles]:

@@ -139,7 +139,7 @@ def _judge(episode: Episode) -> tuple[Marks, dict[str, Any]]:
     }
 
 
-def _sorted(marks: Marks, frames: int) -> tuple[dict[str, float], dict[str, str]]:
+def _sorted(marks: Marks, frames: int) -> tuple[dict[str, Any], dict[str, str]]:
     """Terms, and why some were not measured."""
     if frames == 1:
         marks = {name: (1.0, NOTHING_DRIVEN if name != "traffic_lights" else NO_SIGNALS) for name in marks}
