@@ -55,15 +55,19 @@ def pieces_of(labels: Labels, free: NDArray[np.bool_]) -> list[Piece]:
     return out
 
 
+def columns_of(voxels: Voxels, grid: GridSpec, world_se3_grid: Doubles) -> Doubles:
+    """[V, 2] where voxels lie in the world, from above."""
+    points = np.asarray(grid.origin_m) + (voxels + 0.5) * np.asarray(grid.voxel_m)
+    return np.asarray(points @ world_se3_grid[:2, :3].T + world_se3_grid[:2, 3])
+
+
 def seen_from_above(voxels: Voxels, grid: GridSpec, world_se3_grid: Doubles) -> View:
     """What voxels look like in the world, from a grid at a pose [4, 4]."""
-    shape, voxel_m, origin_m = (np.asarray(v) for v in (grid.shape, grid.voxel_m, grid.origin_m))
     columns = np.unique(voxels[:, :2], axis=0)
-    middle_z = origin_m[2] + (voxels[:, 2].min() + voxels[:, 2].max() + 1) / 2 * voxel_m[2]
-    points = np.column_stack([origin_m[:2] + (columns + 0.5) * voxel_m[:2], np.full(len(columns), middle_z)])
-    world = points @ world_se3_grid[:3, :3].T + world_se3_grid[:3, 3]
-    tall = (voxels[:, 2].max() + 1 - voxels[:, 2].min()) * voxel_m[2]
-    side = (columns == shape[:2] - 1).any(axis=0).astype(float) - (columns == 0).any(axis=0)
-    outward = world_se3_grid[:2, :2] @ side
-    middle = float(world[:, 2].mean())
-    return View(world[:, :2], outward, middle - tall / 2, middle + tall / 2)
+    low, high = int(voxels[:, 2].min()), int(voxels[:, 2].max()) + 1
+    side = (columns == np.array(grid.shape[:2]) - 1).any(axis=0).astype(float) - (columns == 0).any(axis=0)
+    middle = grid.origin_m + np.array([*(columns.mean(axis=0) + 0.5), (low + high) / 2]) * grid.voxel_m
+    height = float(world_se3_grid[2, :3] @ middle + world_se3_grid[2, 3])
+    half = (high - low) * grid.voxel_m[2] / 2
+    flat = np.column_stack([columns, np.full(len(columns), (low + high - 1) / 2)])
+    return View(columns_of(flat, grid, world_se3_grid), world_se3_grid[:2, :2] @ side, height - half, height + half)

@@ -1,16 +1,21 @@
-"""What a finished track says of its object: size, heading and a smooth way. K sightings, N object, T frame."""
+"""What a finished track says of its object: size, heading and a smooth way. K sightings, N object, T frame, M column."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dcgen.instances.components import View
 from dcgen.instances.kalman import smoothed
-from dcgen.instances.tracker import ACCEL_MPS2, CUT_SIGMA_VOXELS, SIGMA_VOXELS, Track
+from dcgen.instances.tracker import ACCEL_MPS2, SIGMA_VOXELS, Track, sigma_m
 from dcgen.types import AgentTracks, Doubles, GridSpec, Semantics
 
 STILL_MPS = 0.3  # slower than this is standing
+HEADING_MPS = 1.0  # slower than this says nothing of the heading
+REFINED_SIGMA_VOXELS = 1.0  # of a middle that is told by one end alone
+USUAL_M = {Semantics.VEHICLE: (4.5, 1.9), Semantics.BICYCLE: (1.8, 0.7), Semantics.PEDESTRIAN: (0.6, 0.6)}
 
 
 def tracks_of(found: Sequence[Track], time_s: Doubles, grid: GridSpec) -> AgentTracks:
@@ -31,19 +36,69 @@ def tracks_of(found: Sequence[Track], time_s: Doubles, grid: GridSpec) -> AgentT
 
 
 def _fill(out: AgentTracks, row: int, track: Track, time_s: Doubles, grid: GridSpec) -> None:
-    voxel = max(grid.voxel_m[:2])
-    sigmas = [(CUT_SIGMA_VOXELS if view.outward.any() else SIGMA_VOXELS) * voxel for view in track.views]
+    """One row: smoothed by the middles of what is seen, then by those of boxes along the heading that this gave."""
+    voxel_m, accel = max(grid.voxel_m[:2]), ACCEL_MPS2[Semantics(track.class_id)]
     times = time_s[track.frames]
-    centres = [view.centre_m for view in track.views]
-    state = smoothed(times, centres, sigmas, ACCEL_MPS2[Semantics(track.class_id)])
+    sigmas = [sigma_m(view, voxel_m) for view in track.views]
+    state = smoothed(times, [view.centre_m for view in track.views], sigmas, accel)
+    for _ in range(2):
+        heading = _headings(state, track.views)
+        size, centres, sure = _boxes(track, heading, voxel_m)
+        sigmas = np.where(sure, SIGMA_VOXELS, REFINED_SIGMA_VOXELS) * voxel_m
+        state = smoothed(times, list(centres), sigmas.tolist(), accel)
+    heading = _headings(state, track.views)
     speed = np.hypot(*state[:, 2:].T)
-    moves = speed >= STILL_MPS
-    heading = np.where(moves, np.arctan2(state[:, 3], state[:, 2]), 0.0)
-    bottom, top = (np.median([getattr(v, name) for v in track.views]) for name in ("bottom_m", "top_m"))
-    place = state[:, :2] if moves.any() else np.broadcast_to(state[:, :2].mean(axis=0), (len(state), 2))
-    out.pose[row, track.frames] = np.column_stack([place, heading])
+    speed[speed < STILL_MPS] = 0.0
+    bottom, top = (float(np.median([getattr(view, name) for view in track.views])) for name in ("bottom_m", "top_m"))
+    out.pose[row, track.frames] = np.column_stack([_settled(state[:, :2], speed), heading])
     out.z_m[row, track.frames] = bottom
-    out.speed_mps[row, track.frames] = np.where(moves, speed, 0.0)
+    out.speed_mps[row, track.frames] = speed
     out.valid[row, track.frames] = True
-    spread = max((np.ptp(v.columns_m, axis=0) for v in track.views), key=lambda s: float(s.sum())) + voxel
-    out.size_m[row] = *spread, max(top - bottom, 0.1)
+    out.size_m[row] = *size, top - bottom
+
+
+def _headings(state: Doubles, views: Sequence[View]) -> Doubles:
+    """[K] the way of moving where that is fast enough, else of the nearest time when it was, else along the shape."""
+    fast = np.flatnonzero(np.hypot(*state[:, 2:].T) >= HEADING_MPS)
+    if len(fast) == 0:
+        largest = max(views, key=lambda view: len(view.columns_m)).columns_m
+        return np.full(len(state), _long_axis(largest))
+    way = np.unwrap(np.arctan2(state[fast, 3], state[fast, 2]))
+    nearest = np.abs(np.arange(len(state))[:, None] - fast).argmin(axis=1)
+    return np.asarray(way[nearest])
+
+
+def _long_axis(columns_m: Doubles) -> float:
+    """The direction of the narrowest strip that columns [M, 2] fit in."""
+    angles = np.arange(0, np.pi, np.pi / 36)
+    across = columns_m @ np.stack([-np.sin(angles), np.cos(angles)])
+    return float(angles[np.ptp(across, axis=0).argmin()])
+
+
+def _boxes(track: Track, heading: Doubles, voxel_m: float) -> tuple[Doubles, Doubles, NDArray[np.bool_]]:
+    """Length and width [2], middles [K, 2] of the boxes, and whether both ends of each are seen [K].
+
+    Where the grid cuts an end off, the other end and the length tell where the middle is.
+    """
+    axes = np.stack([np.cos(heading), np.sin(heading), -np.sin(heading), np.cos(heading)], axis=1).reshape(-1, 2, 2)
+    local = [view.columns_m @ axis.T for view, axis in zip(track.views, axes, strict=True)]
+    low, high = (np.stack([end(points, axis=0) for points in local]) for end in (np.min, np.max))
+    out = np.einsum("kij,kj->ki", axes, np.stack([view.outward for view in track.views]))
+    cut_low, cut_high = out < -0.5, out > 0.5
+    sure = ~(cut_low | cut_high)
+    seen = high - low + voxel_m
+    usual = np.array(USUAL_M[Semantics(track.class_id)])
+    size = np.array(
+        [np.median(seen[sure[:, k], k]) if sure[:, k].any() else max(seen[:, k].max(), usual[k]) for k in (0, 1)]
+    )
+    half = np.maximum(size, seen) / 2 - voxel_m / 2
+    middle = np.where(cut_low, high - half, np.where(cut_high, low + half, (low + high) / 2))
+    return size, np.einsum("kij,ki->kj", axes, middle), sure.all(axis=1)
+
+
+def _settled(place: Doubles, speed: Doubles) -> Doubles:
+    """Places [K, 2] that stand exactly still where the speed is 0, and move as before elsewhere."""
+    steps = np.diff(place, axis=0)
+    steps[(speed[1:] == 0) & (speed[:-1] == 0)] = 0
+    still = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+    return np.asarray(still + (place - still).mean(axis=0))

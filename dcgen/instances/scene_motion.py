@@ -42,9 +42,8 @@ class InstanceFinder:
         for t, frame in enumerate(labels):
             pieces = pieces_of(frame, owner[t] == NOBODY)
             at = first + t
-            found = self._tracker.step(pieces, at, float(self.time_s[at]), self.world_se3_ego[at])
-            for piece, track in zip(pieces, found, strict=True):
-                out[t][tuple(piece.voxels.T)] = 1 + agents + track
+            for seen in self._tracker.step(pieces, at, float(self.time_s[at]), self.world_se3_ego[at]):
+                out[t][tuple(seen.voxels.T)] = 1 + agents + seen.track
         if agents + len(self._tracker.tracks) > MOST_OBJECTS:
             raise SceneError(f"a scene of more than {MOST_OBJECTS} objects; make it in shorter pieces")
         self._done = last
