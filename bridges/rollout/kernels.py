@@ -99,10 +99,11 @@ def cut_kernel(m, low, voxel, cell, first, directory, tiles, out):  # type: igno
                     out[i, j, k] = tiles[slot, p & 31, q & 31, r & 31]
 
 
-def columns_kernel(layout, turn, low, voxel, cell, origin, between, out, seen):  # type: ignore[no-untyped-def]
+def columns_kernel(layout, mapped, turn, low, voxel, cell, origin, between, out, seen):  # type: ignore[no-untyped-def]
     """Paints layouts [T, C, X, Y] into world cells [A, B, C]: those of column centres, or (between) the others.
 
-    turn [T, 4] is cos, sin of the frame's yaw, x, y. The first frame that knows a cell is believed.
+    turn [T, 4] is cos, sin of the frame's yaw, x, y. The first frame that shows a cell is believed; mapped [T, X, Y] says
+    which do: where a layout is empty its frame may lie beyond the grid of its chunk.
     """
     frames, channels, nx, ny = layout.shape
     na, nb = seen.shape
@@ -112,6 +113,8 @@ def columns_kernel(layout, turn, low, voxel, cell, origin, between, out, seen): 
             for i in range(nx):
                 x = low[0] + (i + 0.5) * voxel[0]
                 for j in range(ny):
+                    if not mapped[t, i, j]:
+                        continue
                     y = low[1] + (j + 0.5) * voxel[1]
                     a = int(np.floor((c * x - s * y + tx) / cell)) - origin[0]
                     b = int(np.floor((s * x + c * y + ty) / cell)) - origin[1]
@@ -134,7 +137,7 @@ def columns_kernel(layout, turn, low, voxel, cell, origin, between, out, seen): 
                 y = (b + origin[1] + 0.5) * cell - ty
                 i = int(np.floor((c * x + s * y - low[0]) / voxel[0]))
                 j = int(np.floor((c * y - s * x - low[1]) / voxel[1]))
-                if i < 0 or j < 0 or i >= nx or j >= ny:
+                if i < 0 or j < 0 or i >= nx or j >= ny or not mapped[t, i, j]:
                     continue
                 seen[a, b] = True
                 for n in range(channels):

@@ -136,7 +136,7 @@ def _columns(scene: Scene) -> tuple[NDArray[np.int64], float, Floats]:
     layout[:, HEIGHT] = np.where(mapped, layout[:, HEIGHT] * HEIGHT_SCALE_M + z_m, 0.0)
     out, seen = np.zeros((*size, len(STATIC_CHANNELS)), np.float32), np.zeros(tuple(size), bool)
     for between in (False, True):
-        compiled(kernels.columns_kernel)(layout, turn, low, voxel, cell, first, between, out, seen)
+        compiled(kernels.columns_kernel)(layout, mapped, turn, low, voxel, cell, first, between, out, seen)
     return first, cell, out
 
 
