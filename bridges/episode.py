@@ -47,7 +47,7 @@ class Episode:
     ego: Doubles  # [T, 3] x, y, yaw of the box's centre
     speed_mps: Doubles  # [T] along its heading
     acceleration_mps2: Doubles  # [T] along its heading
-    plans: tuple[Doubles, ...]  # T - 1 plans [N, 4] t, x, y, yaw in the world; N = 0 where it answered with controls
+    plans: tuple[Doubles, ...]  # T - 1 plans [N, 4]: t since it was made, x, y, yaw in the world; N = 0: controls
     agents: AgentTracks  # as they moved, over the same frames
     touched: NDArray[np.int64]  # [T, NUM_CLASSES] voxels of each class within the ego's box and above the ground
     unknown: NDArray[np.int64]  # [T] and those of which nothing is known

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bridges.episode import Episode
 from bridges.planner import WHEELBASE_M
-from bridges.scoring.boxes import Gaps, Mask, gaps, in_frame
+from bridges.scoring.boxes import Gaps, Mask, gaps
 from dcgen.types import Doubles, Semantics
 
 Kind = Literal["pedestrian", "vehicle", "static"]
@@ -54,12 +54,10 @@ def moving(episode: Episode) -> Mask:
     return fast | np.concatenate([fast[:1], fast[:-1]])
 
 
-def direction_cos(episode: Episode, place_m: Doubles, frame: NDArray[np.int64]) -> Doubles:
-    """Cosine of the angle from the way the ego drives to places, about the axle that trails. Shapes [..., 2], [...]."""
-    ego, sign = episode.ego[frame], np.where(episode.speed_mps[frame] < 0, -1.0, 1.0)
-    ahead, aside = in_frame(place_m - ego[..., :2], ego[..., 2])
-    ahead = sign * ahead + WHEELBASE_M / 2
-    return ahead / np.maximum(np.hypot(ahead, aside), 1e-9)
+def direction_cos(ahead_m: Doubles, aside_m: Doubles, speed_mps: Doubles) -> Doubles:
+    """Cosine of the angle from the way the ego drives to places in its frame, about the axle that trails."""
+    ahead = np.where(speed_mps < 0, -ahead_m, ahead_m) + WHEELBASE_M / 2
+    return ahead / np.maximum(np.hypot(ahead, aside_m), 1e-9)
 
 
 def episode_gaps(episode: Episode) -> Gaps:
@@ -85,7 +83,8 @@ def box_contacts(episode: Episode, between: Gaps, in_lane: Mask) -> tuple[Contac
     who = np.flatnonzero((first > 0) & (first < meets.shape[1]))
     when = first[who]
     agents, drives = episode.agents, moving(episode)
-    behind = direction_cos(episode, agents.pose[who, when, :2], when) < BEHIND_COS
+    ahead, aside = between.offset_m[:2, who, when]
+    behind = direction_cos(ahead, aside, episode.speed_mps[when]) < BEHIND_COS
     stands = np.abs(agents.speed_mps[who, when]) <= STOPPED_MPS
     front = bumper_meets(episode, who, when)
     found = []

@@ -1,10 +1,12 @@
 """Extended comfort: whether a plan goes on as the plan before it would have.
 
-P plan, N point of a plan, Q quantity. World frame, metres, seconds, radians; times from frame 0 of the episode, so
-that plan k is made at k * dt.
+P plan, N point of a plan, Q quantity. World frame, metres, seconds, radians; times from when a plan is made, which
+is k * dt for plan k.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,26 +40,21 @@ def differences(episode: Episode) -> Doubles:
 
 
 def _alike(episode: Episode) -> list[tuple[int, Doubles]]:
-    """Runs of successive plans with as many points: number of the first, and [P, N + 1, 4] with their starts.
-
-    Times are from each plan's own start.
-    """
+    """Runs of successive plans with as many points: number of the first, and [P, N + 1, 4] with their starts."""
     plans = episode.plans[: len(episode.ego)]
     points = np.array([len(plan) for plan in plans])
     borders = [0, *(np.flatnonzero(np.diff(points)) + 1), len(plans)] if len(plans) else []
     runs = []
-    for first, stop in zip(borders, borders[1:], strict=False):
+    for first, stop in pairwise(borders):
         if points[first] >= LEAST_POINTS and stop > first + 1:
-            made_s = np.arange(first, stop)[:, None, None] * episode.dt_s
-            start = np.concatenate([made_s, episode.ego[first:stop, None]], axis=-1)
-            whole = np.concatenate([start, np.stack(plans[first:stop])], axis=1)
-            whole[..., :1] -= made_s
+            start = np.concatenate([np.zeros((stop - first, 1)), episode.ego[first:stop]], axis=1)
+            whole = np.concatenate([start[:, None], np.stack(plans[first:stop])], axis=1)
             runs.append((int(first), whole))
     return runs
 
 
 def quantities(plans: Doubles) -> tuple[Doubles, Doubles]:
-    """[P, N] even times, and [P, Q, N] what LIMITS limits, of plans [P, N, 4] from their own start."""
+    """[P, N] even times, and [P, Q, N] what LIMITS limits, of plans [P, N, 4]."""
     points = plans.shape[1]
     step = plans[:, -1:, 0] / (points - 1)
     time = step * np.arange(points)

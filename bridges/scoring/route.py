@@ -12,9 +12,9 @@ import numpy as np
 from bridges.scoring.boxes import in_frame
 from dcgen.types import Doubles
 
-# Where a route comes by a place twice, the stretch that leads the ego's way is meant: a heading off by 180 degrees
-# weighs as much as this distance.
-TURNED_M = 8.0
+# Where a route comes by a place twice, the stretch that leads the ego's way is meant: a heading that is off by more
+# than 45 degrees weighs as much as up to so many metres.
+TURNED_M, ALIKE_COS = 8.0, np.cos(np.pi / 4)
 NEAR_M = 60.0  # segments further from all poses than this are not looked at, unless none is nearer
 
 
@@ -44,7 +44,8 @@ def along(line: Doubles, poses: Doubles) -> Along | None:
         start, length, before, yaw = start[near], length[near], before[near], yaw[near]
     ahead, lateral = in_frame(poses[:, None, :2] - start, yaw)  # [T, S]
     inside = np.clip(ahead, 0.0, length)
-    cost = (ahead - inside) ** 2 + lateral**2 + TURNED_M**2 / 2 * (1 - np.cos(poses[:, None, 2] - yaw))
+    turned = np.maximum(ALIKE_COS - np.cos(poses[:, None, 2] - yaw), 0.0) / (1 + ALIKE_COS)
+    cost = (ahead - inside) ** 2 + lateral**2 + TURNED_M**2 * turned
     best = np.argmin(cost, axis=1)
     rows = np.arange(len(poses))
     return Along(before[best] + inside[rows, best], lateral[rows, best], yaw[best])

@@ -19,20 +19,17 @@ STANDING_MPS = 5e-3  # NAVSIM: a slower ego has no time to collision
 def times_to_collision(episode: Episode, between: Gaps, in_lane: Mask, junction: Mask) -> Doubles:
     """[T] seconds to the first contact in each frame, inf where there is none.
 
-    nuPlan's choice of agents, as in NAVSIM: those ahead; those at the sides too where the ego is at a junction or not
-    in its lane; never those behind, nor those that have been hit.
+    nuPlan's choice of agents, as in NAVSIM: those ahead, now or when they are met; those at the sides too where the
+    ego is at a junction or not in its lane; never those met from behind, nor those that have been hit.
     """
-    agents, frames = episode.agents, np.arange(len(episode.ego))
     contact = between.contact_s()
     first = first_contact(between.within())
-    live = np.isfinite(contact) & (frames <= first[:, None])
-    ahead_s = np.where(live, contact, 0.0)
-    pose = np.where(agents.valid[..., None], agents.pose, 0.0)
-    went = ahead_s * np.where(agents.valid, agents.speed_mps, 0.0)
-    met = pose[..., :2] + went[..., None] * np.stack([np.cos(pose[..., 2]), np.sin(pose[..., 2])], axis=-1)
-    cos = direction_cos(episode, met, np.broadcast_to(frames, contact.shape))
+    live = np.isfinite(contact) & (np.arange(len(episode.ego)) <= first[:, None])
+    now = between.offset_m[:2]
+    then = now + between.rate_mps[:2] * np.where(live, contact, 0.0)
+    now_cos, then_cos = (direction_cos(place[0], place[1], episode.speed_mps) for place in (now, then))
     wide = ~in_lane | junction
-    counts = live & ((cos > AHEAD_COS) | (wide & (cos >= BEHIND_COS)))
+    counts = live & (then_cos >= BEHIND_COS) & (wide | (np.maximum(now_cos, then_cos) > AHEAD_COS))
     counts &= np.abs(episode.speed_mps) >= STANDING_MPS
     return np.where(counts, contact, np.inf).min(axis=0, initial=np.inf)
 
