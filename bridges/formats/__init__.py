@@ -1,0 +1,1 @@
+"""Scenes in the layouts of published benchmarks, and as numpy, PLY and glTF: one module a format."""
