@@ -15,9 +15,9 @@ from dcgen.types import Doubles
 HORIZON_S, STEP_S = 4.8, 0.2
 TIME_S = np.arange(1, round(HORIZON_S / STEP_S) + 1) * STEP_S
 OFFSETS_M = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.6, -1.6, 2.2, -2.2, 2.8, -2.8, 3.4, -3.4, 4.0, -4.0])
-SHIFTS = ((7.0, 1.0), (12.0, 2.2))  # of way at least, and seconds: how soon it gets to another offset
+SHIFTS = ((8.0, 1.4), (14.0, 2.6))  # of way at least, and seconds: how soon it gets to another offset
 SHARES = (1.0, 0.75, 0.5, 0.3, 0.15, 0.0)  # of the wished speed
-RATES = ((1.5, 2.0), (2.4, 4.0))  # m/s2 up and down
+RATES = ((1.2, 1.8), (2.0, 3.5))  # m/s2 up and down
 HARDEST_MPS2 = 7.5
 SIGHT_MPS2, BEFORE_BLIND_M = 3.0, 3.0  # how it would brake, and where it would stand, short of what it cannot see
 

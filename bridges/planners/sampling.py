@@ -32,12 +32,14 @@ class Weights:
     lane: float = 0.02  # a metre driven a metre beside the lane's middle
     off_road: float = 4.0  # a metre driven with all four corners off the road
     progress: float = 0.35  # a metre not made
-    comfort: float = 0.03  # a second at 1 m/s2, along or across
-    jerk: float = 0.02  # a change of acceleration by 1 m/s2 now
+    comfort: float = 0.05  # a second at 1 m/s2, along or across
+    jerk: float = 0.08  # a change of acceleration by 1 m/s2 now
+    headway: float = 1.5  # a metre driven at something less than HEADWAY_S ahead
     change: float = 0.12  # another offset than last time, by a metre
     sharp: float = 200.0  # a moment of a bend sharper than the wheels can turn
 
 
+HEADWAY_S = 1.1
 CLEAR_M, TOUCH_M, DEEP_M = 0.9, 0.1, 0.4  # comfortable clearance; what counts as touch; touch at its worst
 
 
@@ -75,6 +77,7 @@ class OccupancySampling:
         # To be hit is also a harm, so a standing ego counts as one that creeps.
         creep = (metres + 0.5 * STEP_S)[:, EVERY - 1 :: EVERY] * EVERY
         cost += w.touch * (_touch(moving) * creep * soon[EVERY - 1 :: EVERY]).sum(axis=1)
+        cost += w.headway * (_touch(self._ahead(ways, seen)) * metres).sum(axis=1)
         cost += w.near * (_closeness(still) * metres).sum(axis=1)
         cost += w.near * (_closeness(moving) * metres[:, EVERY - 1 :: EVERY] * EVERY).sum(axis=1)
         cost += w.lane * (ways.left_m**2 * metres).sum(axis=1)
@@ -87,11 +90,21 @@ class OccupancySampling:
         cost += w.sharp * np.maximum(np.abs(ways.curvature_pm) - MOST_CURVATURE_PM, 0.0).sum(axis=1)
         return np.asarray(cost)
 
+    def _ahead(self, ways: Candidates, seen: Obstacles) -> Floats:
+        """[C, K] clearance of where the ego's front would be HEADWAY_S on, if it drove straight on."""
+        front = EGO_SIZE_M[0] / 2 - DISC_M + HEADWAY_S * ways.speed_mps * np.array([0.5, 1.0])[:, None, None]
+        discs = _discs(ways, front)
+        clear = still_clearance_m(seen, discs)
+        part = slice(EVERY - 1, None, EVERY)
+        moving = box_clearance_m(seen.boxes, discs[..., part], TIME_S[part])
+        clear[:, part] = np.minimum(clear[:, part], moving)
+        return clear
 
-def _discs(ways: Candidates) -> Floats:
-    """[2, D, C, K] x and y of the centres of the discs that cover the ego."""
+
+def _discs(ways: Candidates, ahead_m: Doubles = DISC_AT_M[:, None, None]) -> Floats:
+    """[2, D, C, K] x and y of the centres of discs ahead_m [D, 1 or C, 1 or K] of the ego's: those that cover it."""
     pose = ways.pose.astype(np.float32)
-    ahead = DISC_AT_M.astype(np.float32)[:, None, None]
+    ahead = ahead_m.astype(np.float32)
     x = pose[..., 0] + ahead * np.cos(pose[..., 2])
     y = pose[..., 1] + ahead * np.sin(pose[..., 2])
     return np.stack([x, y])
