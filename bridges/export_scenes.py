@@ -101,11 +101,12 @@ def export_scenes(order: ExportOrder, tell: Tell, progress: Progress) -> Report:
             if each.fault and len(jobs) > 1:
                 tell(each.fault)
             progress(len(done), len(jobs))
-        whole = receipts.all()
+        whole, damaged = receipts.whole()
         if format.index is not None and whole:
             _write_index(receipts, format, whole)
     done.sort(key=lambda each: each.name)
     sound = [each for each in done if not each.fault]
+    faults = dict.fromkeys([*(each.fault for each in done if each.fault), *damaged])  # each once
     return Report(
         format.name,
         str(order.out),
@@ -115,7 +116,7 @@ def export_scenes(order: ExportOrder, tell: Tell, progress: Progress) -> Report:
         sum(each.bytes for each in sound),
         round(time.monotonic() - began, 3),
         hashlib.sha256("".join(f"{each['name']} {each['content_sha256']}\n" for each in whole).encode()).hexdigest(),
-        tuple(each.fault for each in done if each.fault),
+        tuple(faults),
     )
 
 

@@ -86,11 +86,17 @@ class Receipts:
             raise DatasetError(f"{path}: damaged; remove it and what was exported of {name}, and export again")
         return found
 
-    def all(self) -> list[dict[str, Any]]:
-        """The receipts of all scenes that are whole, by name."""
-        names = sorted(path.name.removesuffix(".json") for path in self.folder.glob("*.json"))
-        found = [self.read(name) for name in names if not name.startswith(".")]
-        return [each for each in found if each is not None and each["whole"]]
+    def whole(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The receipts of all scenes that are whole, by name, and what is wrong with those that cannot be read."""
+        found, faults = [], []
+        for path in sorted(self.folder.glob("*.json")):
+            if path.name.startswith("."):
+                continue
+            try:
+                found.append(self.read(path.name.removesuffix(".json")))
+            except DatasetError as error:
+                faults.append(str(error))
+        return [each for each in found if each is not None and each["whole"]], faults
 
     def stands(self, name: str, order: dict[str, Any]) -> bool:
         """Whether the scene was exported whole by the same order, and is still there."""
