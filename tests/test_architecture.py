@@ -17,6 +17,7 @@ SOURCES = sorted(path for top in PROJECT for path in [*ROOT.glob(f"{top}/**/*.py
 FILE_LINES, FUNCTION_LINES = 320, 45
 # What numba compiles: one loop, its state in local variables.
 LOOP_NESTS = {f"scenarios.world.{name}" for name in ("cut.kernels", "sensor.kernels", "sensor.sight_kernels")}
+LOOP_NESTS |= {"dcgen.export.surface_kernels"}
 MODEL_SIDE = {"torch", "numpy", "einops", "safetensors", "h5py", "jaxtyping", "numba"}
 
 

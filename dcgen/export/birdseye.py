@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dcgen.export.frame import EGO_SIZE_M, Frame, corners_m
-from dcgen.export.mesh import EGO_COLOUR, PATH_COLOUR, top_colours
+from dcgen.export.props import EGO_COLOUR, PATH_COLOUR
+from dcgen.export.surface import top_colours
 from dcgen.types import PALETTE, Doubles
 
 _FINE = 2  # drawn larger and shrunk, for smooth lines

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dcgen.types import SURFACES, UNKNOWN, Command, Doubles, Floats, GridSpec, Labels, Scene, wrap_angle
+from dcgen.types import SURFACES, Command, Doubles, Floats, GridSpec, Labels, Scene, wrap_angle
 
 EGO_SIZE_M = (4.6, 1.9, 1.5)
 
@@ -18,6 +19,8 @@ class AgentBoxes:
     class_id: Labels  # [N]
     size_m: Floats  # [N, 3] length, width, height
     pose: Doubles  # [N, 3] x, y, yaw
+    base_m: Doubles  # [N] height of the ground below
+    id: NDArray[np.int64]  # [N]
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,9 @@ class Frame:
     time_s: float
     speed_mps: float
     command: Command
-
-    @property
-    def solid(self) -> np.ndarray:
-        """[X, Y, Z] bool: voxels that are drawn."""
-        return (self.labels != 0) & (self.labels != UNKNOWN)
+    layout: NDArray[np.float16] | None = None  # [C, X, Y] what the scene was made from
+    instances: NDArray[np.uint16] | None = None  # [X, Y, Z] 1 + place in object_ids, 0 where it is nobody's
+    object_ids: NDArray[np.int64] | None = None
 
 
 def frame_of(scene: Scene, index: int) -> Frame:
@@ -60,15 +61,19 @@ def frame_of(scene: Scene, index: int) -> Frame:
         time_s=float(scene.time_s[index]),
         speed_mps=_speed(scene, index),
         command=Command(int(scene.command[index])),
+        layout=scene.layout[index],
+        instances=None if scene.instances is None else scene.instances[index],
+        object_ids=None if scene.objects is None else scene.objects.id,
     )
 
 
 def _agents_at(scene: Scene, index: int, ego_se3_world: Doubles, yaw_rad: float) -> AgentBoxes:
-    there = scene.agents.valid[:, index]
-    pose = scene.agents.pose[there, index].astype(np.float64)
-    xy = pose[:, :2] @ ego_se3_world[:2, :2].T + ego_se3_world[:2, 3]
-    turned = np.column_stack([xy, wrap_angle(pose[:, 2] - yaw_rad)])
-    return AgentBoxes(scene.agents.class_id[there], scene.agents.size_m[there], turned)
+    tracks = scene.agents if scene.objects is None else scene.objects
+    there = tracks.valid[:, index]
+    pose = tracks.pose[there, index].astype(np.float64)
+    foot = np.column_stack([pose[:, :2], tracks.z_m[there, index]]) @ ego_se3_world[:3, :3].T + ego_se3_world[:3, 3]
+    turned = np.column_stack([foot[:, :2], wrap_angle(pose[:, 2] - yaw_rad)])
+    return AgentBoxes(tracks.class_id[there], tracks.size_m[there], turned, foot[:, 2], tracks.id[there])
 
 
 def _speed(scene: Scene, index: int) -> float:

@@ -10,15 +10,17 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dcgen.export.birdseye import birdseye
-from dcgen.export.camera import Camera, chase_camera
+from dcgen.export.camera import Camera, page_camera
 from dcgen.export.frame import Frame
-from dcgen.export.mesh import EGO_COLOUR, PATH_COLOUR, Mesh, frame_mesh
+from dcgen.export.look import Look
+from dcgen.export.mesh import Mesh
 from dcgen.export.painter import BACKGROUND, paint
+from dcgen.export.props import EGO_COLOUR, PATH_COLOUR
+from dcgen.export.scenery import frame_mesh
 from dcgen.export.worker import Open3DWorker, WorkerFailed
 from dcgen.types import CLASS_NAMES, PALETTE
 
 INK, PALE_INK, LINE = (32, 36, 44), (110, 118, 130), (214, 219, 226)
-_SUPERSAMPLE = 2
 
 Draw3D = Callable[[Mesh, Camera], Image.Image]
 
@@ -75,13 +77,12 @@ def three_d(tell: Callable[[str], None]) -> Iterator[Draw3D]:
         yield draw
 
 
-def compose(frame: Frame, caption: Caption, page: PageSize, draw_3d: Draw3D) -> Image.Image:
+def compose(frame: Frame, caption: Caption, page: PageSize, draw_3d: Draw3D, look: Look | None = None) -> Image.Image:
     """The whole page of one frame."""
     image = Image.new("RGB", (page.width_px, page.height_px), BACKGROUND)
     body = page.height_px - page.strip_px
     size = (page.width_px - page.side_px, body)
-    camera = chase_camera(frame.grid, (_SUPERSAMPLE * size[0], _SUPERSAMPLE * size[1]))
-    world = draw_3d(frame_mesh(frame), camera).resize(size, Image.Resampling.LANCZOS)
+    world = draw_3d(frame_mesh(frame, look), page_camera(frame.grid, size))
     image.paste(world, (0, page.strip_px))
     margin = page.px(28)
     seen = birdseye(frame, page.side_px - 2 * margin)

@@ -35,9 +35,13 @@ class Open3DWorker:
             env={**os.environ, "PYTHONPATH": path},
         )
 
-    def draw(self, mesh: Mesh, camera: Camera) -> Image.Image:
-        """The mesh as the camera sees it. Raises WorkerFailed when Open3D cannot, or has died."""
+    def draw(self, mesh: Mesh, camera: Camera, fine: int = 2) -> Image.Image:
+        """The mesh as the camera sees it, drawn `fine` times as large and shrunk.
+
+        Raises WorkerFailed when Open3D cannot, or has died.
+        """
         head = {"vertices": len(mesh.vertices_m), "triangles": len(mesh.triangles), "camera": asdict(camera)}
+        head["fine"] = fine
         body = mesh.vertices_m.tobytes() + mesh.triangles.tobytes() + mesh.colours.tobytes()
         send, receive = self._process.stdin, self._process.stdout
         if send is None or receive is None:
