@@ -90,25 +90,55 @@ def inspect(file: SceneFile, as_json: AsJson = False) -> None:
     show(summary, Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120))
 
 
+class Camera(str, Enum):
+    """Where a picture is taken from."""
+
+    page = "page"
+    chase = "chase"
+    birdseye = "birdseye"
+    ego = "ego"
+    orbit = "orbit"
+
+
+class Colouring(str, Enum):
+    """What a voxel's colour tells."""
+
+    class_ = "class"
+    instance = "instance"
+
+
 @app.command()
 def render(
     file: SceneFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="x.png, x.gif or x.mp4.")],
     frame: Annotated[int | None, typer.Option(help="One frame; negative counts from the end.")] = None,
+    camera: Annotated[Camera, typer.Option(help="The composed page, or what one camera sees.")] = Camera.page,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels, as 1280x720.")] = None,
     width: Annotated[int | None, typer.Option(min=320, max=7680, help="Pixels from left to right.")] = None,
+    colour: Annotated[Colouring, typer.Option(help="By class, or by who it is.")] = Colouring.class_,
+    boxes: Annotated[bool, typer.Option("--boxes/--no-boxes", help="Frames around the agents.")] = False,
+    path: Annotated[bool, typer.Option("--path/--no-path", help="The ego's path to come.")] = True,
+    layout: Annotated[bool, typer.Option("--layout/--no-layout", help="The layout in place of the ground.")] = False,
+    every: Annotated[int, typer.Option(min=1, help="A film shows every so many frames.")] = 1,
+    fps: Annotated[float | None, typer.Option(min=0.1, max=120, callback=finite, help="Of a film.")] = None,
 ) -> None:
-    """Draw a scene in 3D and from above, with no display needed."""
-    from dcgen.export.render import render_file
+    """Draw a scene in 3D, with no display needed: a picture or a film."""
+    from dcgen.export.look import Look
+    from dcgen.export.render import Shot, render_file, size_of
 
-    print(render_file(file, output, frame, width, tell))
+    look = Look(colour=colour.value, boxes=boxes, path=path, layout=layout)
+    shot = Shot(camera.value, size_of(size) if size else None, look, every, fps)
+    with progress("drawing") as bar:
+        render_file(file, output, frame, width, tell, shot, bar)
+    print(output)
 
 
 @app.command()
-def view(file: SceneFile) -> None:
-    """Play a scene in a window: space pauses, the arrow keys step, R looks from the start again."""
+def view(files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenes, *.h5.")]) -> None:
+    """Play scenes in a window, side by side; it lists its keys."""
     from dcgen.export.viewer import view as play
 
-    play(file)
+    play(*files)
 
 
 class Stage(str, Enum):
