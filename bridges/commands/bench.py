@@ -112,3 +112,21 @@ def model(
 
     figures = bench_model(ModelOrder(preset, world, repeats, seed), tell)
     print(json.dumps(figures) if as_json else model_text(figures))
+
+
+@app.command()
+def instances(
+    map: Annotated[Path | None, typer.Option(help="An OpenDRIVE file, whose world is built and kept.")] = None,
+    world: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a folder of dcgen world build.")] = None,
+    clips: Annotated[int, typer.Option(min=1, max=100_000, help="Anchored ones, and as many ego-centred.")] = 32,
+    grid: Annotated[str, typer.Option(help="carlasc, wide, nano, or sizes as 96x80x16@0.4.")] = "carlasc",
+    frames: Annotated[int, typer.Option(min=2, max=1000, help="Of a clip, 0.2 s apart.")] = 16,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Ids, tracks and flow found without the agents, against those of the world: IDF1, MOTA, end-point errors."""
+    from bridges.bench_instances import InstancesOrder, bench_instances, instances_text
+    from bridges.commands.options import grid_of
+
+    result = bench_instances(InstancesOrder(grid_of(grid), map, world, clips, frames, seed), tell)
+    print(json.dumps(result) if as_json else instances_text(result))

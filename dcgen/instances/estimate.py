@@ -1,4 +1,4 @@
-"""What a finished track says of its object: size, heading and a smooth way. K sightings, N object, T frame, M column."""
+"""What a track says of its object: size, heading and a smooth way. K sighting, N object, T frame, M column."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _fill(out: AgentTracks, row: int, track: Track, time_s: Doubles, grid: GridS
     for _ in range(2):
         heading = _headings(state, track.views)
         size, centres, sure = _boxes(track, heading, voxel_m)
-        sigmas = np.where(sure, SIGMA_VOXELS, REFINED_SIGMA_VOXELS) * voxel_m
-        state = smoothed(times, list(centres), sigmas.tolist(), accel)
+        sigmas = (np.where(sure, SIGMA_VOXELS, REFINED_SIGMA_VOXELS) * voxel_m).tolist()
+        state = smoothed(times, list(centres), sigmas, accel)
     heading = _headings(state, track.views)
     speed = np.hypot(*state[:, 2:].T)
     speed[speed < STILL_MPS] = 0.0

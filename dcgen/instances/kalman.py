@@ -54,9 +54,7 @@ def surprise(belief: Belief, centre_m: Doubles, sigma_m: float) -> float:
     return float(off @ np.linalg.solve(innovation(belief, sigma_m), off))
 
 
-def smoothed(
-    time_s: Doubles, centres_m: Sequence[Doubles], sigmas_m: Sequence[float], accel_mps2: float
-) -> Doubles:
+def smoothed(time_s: Doubles, centres_m: Sequence[Doubles], sigmas_m: Sequence[float], accel_mps2: float) -> Doubles:
     """[K, 4] states at K measurements, each in the light of all (Rauch, Tung and Striebel 1965)."""
     after = [begun(centres_m[0], sigmas_m[0])]
     before = [after[0]]
