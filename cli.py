@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import dcgen
-from bridges.commands import bench, dataset, export, forecast, world
+from bridges.commands import bench, dataset, export, forecast, planner, world
 from bridges.commands.options import AsJson, Guidance, SamplingSteps, Seed, finite, progress, step, tell
 from dcgen.errors import DcgenError, Stopped
 
@@ -31,6 +31,8 @@ app = typer.Typer(
 app.add_typer(world.app, name="world")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(bench.app, name="bench")
+app.add_typer(planner.app, name="benchmark")
+app.command()(planner.rollout)
 app.add_typer(forecast.app, name="forecast")
 app.command()(export.export)
 

@@ -102,8 +102,8 @@ def cut_kernel(m, low, voxel, cell, first, directory, tiles, out):  # type: igno
 def columns_kernel(layout, mapped, turn, low, voxel, cell, origin, between, out, seen):  # type: ignore[no-untyped-def]
     """Paints layouts [T, C, X, Y] into world cells [A, B, C]: those of column centres, or (between) the others.
 
-    turn [T, 4] is cos, sin of the frame's yaw, x, y. The first frame that shows a cell is believed; mapped [T, X, Y] says
-    which do: where a layout is empty its frame may lie beyond the grid of its chunk.
+    turn [T, 4] is cos, sin of the frame's yaw, x, y. The first frame that shows a cell is believed; mapped [T, X, Y]
+    says which do: where a layout is empty its frame may lie beyond the grid of its chunk.
     """
     frames, channels, nx, ny = layout.shape
     na, nb = seen.shape
