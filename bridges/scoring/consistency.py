@@ -40,15 +40,19 @@ def differences(episode: Episode) -> Doubles:
 
 
 def _alike(episode: Episode) -> list[tuple[int, Doubles]]:
-    """Runs of successive plans with as many points: number of the first, and [P, N + 1, 4] with their starts."""
+    """Runs of successive plans with as many points: number of the first, and [P, N + 1, 4] with their starts.
+
+    Where the number changes, the longer of the two is cut for their comparison.
+    """
     plans = episode.plans[: len(episode.ego)]
     points = np.array([len(plan) for plan in plans])
     borders = [0, *(np.flatnonzero(np.diff(points)) + 1), len(plans)] if len(plans) else []
     runs = []
-    for first, stop in pairwise(borders):
-        if points[first] >= LEAST_POINTS and stop > first + 1:
+    for first, stop in [*pairwise(borders), *((k - 1, k + 1) for k in borders[1:-1])]:
+        cut = points[first:stop].min()
+        if cut >= LEAST_POINTS and stop > first + 1:
             start = np.concatenate([np.zeros((stop - first, 1)), episode.ego[first:stop]], axis=1)
-            whole = np.concatenate([start[:, None], np.stack(plans[first:stop])], axis=1)
+            whole = np.concatenate([start[:, None], np.stack([plan[:cut] for plan in plans[first:stop]])], axis=1)
             runs.append((int(first), whole))
     return runs
 

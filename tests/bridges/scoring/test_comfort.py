@@ -140,5 +140,17 @@ def test_plans_of_uneven_steps_and_changing_lengths() -> None:
     assert score(episode(plans=uneven)).extended_comfort == 1.0
 
 
+def test_plans_that_shrink_are_compared_as_far_as_both_go() -> None:
+    def shrinking(wobble: float) -> tuple:
+        return tuple(plan[: 9 - k // 5] for k, plan in enumerate(plans(wobble, n=9)))
+
+    assert score(episode(plans=shrinking(0.0))).extended_comfort == 1.0
+    alternating = score(episode(plans=tuple(plan[: 9 - k % 2] for k, plan in enumerate(shrinking(0.0)))))
+    assert alternating.extended_comfort == 1.0 and "extended_comfort" not in alternating.not_measured
+    made = list(shrinking(0.0))
+    made[5] = plans(3.0)[5][:8]
+    assert score(episode(plans=tuple(made))).extended_comfort == pytest.approx(1 - 2 / 19)
+
+
 def test_controls_have_no_plans_to_compare() -> None:
     assert "extended_comfort" in score(episode()).not_measured
