@@ -55,6 +55,19 @@ def pieces_of(labels: Labels, free: NDArray[np.bool_]) -> list[Piece]:
     return out
 
 
+def touched_by(piece: Piece, owner: NDArray[np.int32], labels: Labels) -> int:
+    """Whose voxels of its class a piece touches, by the names in owner [X, Y, Z]: the most frequent; 0 for nobody's."""
+    from scipy import ndimage
+
+    low = np.maximum(piece.voxels.min(axis=0) - 1, 0)
+    box = tuple(slice(a, b) for a, b in zip(low, piece.voxels.max(axis=0) + 2, strict=True))
+    mine = np.zeros(owner[box].shape, bool)
+    mine[tuple((piece.voxels - low).T)] = True
+    beside = ndimage.binary_dilation(mine, np.ones((3, 3, 3), bool)) & (labels[box] == piece.class_id)
+    names = owner[box][beside & (owner[box] > 0)]
+    return int(np.bincount(names).argmax()) if len(names) else 0
+
+
 def columns_of(voxels: Voxels, grid: GridSpec, world_se3_grid: Doubles) -> Doubles:
     """[V, 2] where voxels lie in the world, from above."""
     points = np.asarray(grid.origin_m) + (voxels + 0.5) * np.asarray(grid.voxel_m)

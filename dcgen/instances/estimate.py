@@ -13,6 +13,7 @@ from dcgen.instances.tracker import ACCEL_MPS2, SIGMA_VOXELS, Track, sigma_m
 from dcgen.types import AgentTracks, Doubles, GridSpec, Semantics
 
 STILL_MPS = 0.3  # slower than this is standing
+STILL_S, STILL_VOXELS = 1.0, 0.75  # who stays so near for so long to either side stands, however it flickers
 HEADING_MPS = 1.0  # slower than this says nothing of the heading
 REFINED_SIGMA_VOXELS = 1.0  # of a middle that is told by one end alone
 USUAL_M = {Semantics.VEHICLE: (4.5, 1.9), Semantics.BICYCLE: (1.8, 0.7), Semantics.PEDESTRIAN: (0.6, 0.6)}
@@ -48,7 +49,7 @@ def _fill(out: AgentTracks, row: int, track: Track, time_s: Doubles, grid: GridS
         state = smoothed(times, list(centres), sigmas, accel)
     heading = _headings(state, track.views)
     speed = np.hypot(*state[:, 2:].T)
-    speed[speed < STILL_MPS] = 0.0
+    speed[(speed < STILL_MPS) | _stands(times, centres, STILL_VOXELS * voxel_m)] = 0.0
     bottom, top = (float(np.median([getattr(view, name) for view in track.views])) for name in ("bottom_m", "top_m"))
     out.pose[row, track.frames] = np.column_stack([_settled(state[:, :2], speed), heading])
     out.z_m[row, track.frames] = bottom
@@ -94,6 +95,19 @@ def _boxes(track: Track, heading: Doubles, voxel_m: float) -> tuple[Doubles, Dou
     half = np.maximum(size, seen) / 2 - voxel_m / 2
     middle = np.where(cut_low, high - half, np.where(cut_high, low + half, (low + high) / 2))
     return size, np.einsum("kij,ki->kj", axes, middle), sure.all(axis=1)
+
+
+def _stands(times: Doubles, centres: Doubles, near_m: float) -> NDArray[np.bool_]:
+    """[K] whether the middles around each time stay near their mean; nowhere in tracks too short to tell."""
+    first, last = times[0], times[-1]
+    out = np.zeros(len(times), bool)
+    if last - first < STILL_S:
+        return out
+    middle = np.clip(times, min(first + STILL_S, (first + last) / 2), max(last - STILL_S, (first + last) / 2))
+    for k, at in enumerate(middle):
+        here = centres[np.abs(times - at) <= STILL_S + 1e-9]
+        out[k] = np.linalg.norm(here - here.mean(axis=0), axis=1).max() <= near_m
+    return out
 
 
 def _settled(place: Doubles, speed: Doubles) -> Doubles:

@@ -1,7 +1,7 @@
 """Ids, tracks and flow of a whole scene, in memory or frame by frame. T frame, X/Y/Z voxel axes, N object.
 
-A voxel of a movable class belongs to the conditioned agent whose box is nearest; what is nobody's is found as pieces
-and followed. Objects move as rigid bodies along their tracks, everything else stands still.
+A voxel of a movable class belongs to the conditioned agent whose box is nearest, or whose voxels it hangs on to; what
+is nobody's is found as pieces and followed. Objects move as rigid bodies along their tracks, everything else stands still.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dcgen.dataset.motion import NOBODY, instances_of, owners, rigid_flow
+from dcgen.dataset.motion import NOBODY, Instances, instances_of, owners, rigid_flow
 from dcgen.errors import SceneError
-from dcgen.instances.components import pieces_of
+from dcgen.instances.components import Piece, pieces_of, touched_by
 from dcgen.instances.estimate import tracks_of
 from dcgen.instances.tracker import Tracker
 from dcgen.types import AgentTracks, Doubles, GridSpec, Labels, Scene, wrap_angle
@@ -22,6 +22,7 @@ Ids = NDArray[np.uint16]
 Flow = NDArray[np.float16]
 MOST_OBJECTS = 65534
 MOST_MPS = float(np.finfo(np.float16).max)
+RIM_SHARE = 1 / 3  # of an agent's voxels: a piece that touches them and is smaller is a part of it
 BLOCK_FRAMES = 8  # of what is worked on at once
 
 
@@ -40,7 +41,9 @@ class InstanceFinder:
         out = instances_of(owner)
         agents = len(self.agents.id)
         for t, frame in enumerate(labels):
-            pieces = pieces_of(frame, owner[t] == NOBODY)
+            pieces = [
+                piece for piece in pieces_of(frame, owner[t] == NOBODY) if not _is_rim(piece, frame, owner[t], out[t])
+            ]
             at = first + t
             for seen in self._tracker.step(pieces, at, float(self.time_s[at]), self.world_se3_ego[at]):
                 out[t][tuple(seen.voxels.T)] = 1 + agents + seen.track
@@ -54,6 +57,15 @@ class InstanceFinder:
         found = tracks_of(self._tracker.tracks, self.time_s, self.grid)
         unused = np.setdiff1d(np.arange(1, 1 + len(self.agents.id) + len(found.id)), self.agents.id)
         return joined(self.agents, replace(found, id=unused[: len(found.id)].astype(np.int64)))
+
+
+def _is_rim(piece: Piece, labels: Labels, owner: Instances, out: Instances) -> bool:
+    """Whether a piece is but the rim of an agent that it touches, drawn too large; then it becomes the agent's."""
+    name = touched_by(piece, owner, labels)
+    if not name or len(piece.voxels) > RIM_SHARE * np.count_nonzero(owner == name):
+        return False
+    out[tuple(piece.voxels.T)] = name
+    return True
 
 
 def joined(first: AgentTracks, second: AgentTracks) -> AgentTracks:
