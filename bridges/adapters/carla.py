@@ -12,7 +12,7 @@ import numpy as np
 
 from bridges.adapters.carla_sensors import Ego, Sensor, check_sensors, sense
 from bridges.adapters.surroundings import to_world
-from bridges.planner import WHEELBASE_M, Control, EgoState, Observation, Planner, Task
+from bridges.planner import Control, EgoState, Observation, Planner, Task
 from dcgen.errors import PlannerError
 from dcgen.types import Doubles, wrap_angle
 from scenarios.frames import carla_yaw_to_world, world_to_carla
@@ -69,7 +69,9 @@ class _Carla:
         options = _options(task.route)
         gps = [gps_of(pose[0], pose[1], 0.0) for pose in task.route]
         if hasattr(self._agent, "set_global_plan"):
-            flat = [({"lat": lat, "lon": lon, "z": z}, option) for (lat, lon, z), option in zip(gps, options, strict=True)]
+            flat = [
+                ({"lat": lat, "lon": lon, "z": z}, option) for (lat, lon, z), option in zip(gps, options, strict=True)
+            ]
             self._agent.set_global_plan(flat, list(zip(transforms, options, strict=True)))
 
     def plan(self, observation: Observation) -> Control:
@@ -89,7 +91,8 @@ class _Carla:
             self._tick += 1
         # One answer for all of them: the mean, which ends at the same speed.
         return Control(
-            float(np.mean([one.acceleration_mps2 for one in wanted])), float(np.mean([one.steering_rad for one in wanted]))
+            float(np.mean([one.acceleration_mps2 for one in wanted])),
+            float(np.mean([one.steering_rad for one in wanted])),
         )
 
     def close(self) -> None:

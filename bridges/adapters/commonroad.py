@@ -121,7 +121,9 @@ class _CommonRoad:
         answer = answer[0] if isinstance(answer, tuple) and answer else answer
         states = list(getattr(answer, "state_list", answer if isinstance(answer, list) else []))
         if not states:
-            raise PlannerError(f"{self._who}: answered with {type(answer).__name__}; it needs a trajectory with state_list")
+            raise PlannerError(
+                f"{self._who}: answered with {type(answer).__name__}; it needs a trajectory with state_list"
+            )
         time_s = np.array([(one.time_step - step) * observation.dt_s for one in states])
         pose = np.array([[*np.asarray(one.position, np.float64)[:2], one.orientation] for one in states])
         return plan_of(time_s, to_ego(ego, pose), self._who)
@@ -135,7 +137,9 @@ def _scenario(now: Surroundings, observation: Observation) -> Scenario:
     agents = [_agent(now, n, observation, bool(moving[n])) for n in range(len(now.id))]
     still = [one for one, moves in zip(agents, moving, strict=True) if not moves]
     return Scenario(
-        observation.dt_s, [one for one, moves in zip(agents, moving, strict=True) if moves], still + _voxels(observation)
+        observation.dt_s,
+        [one for one, moves in zip(agents, moving, strict=True) if moves],
+        still + _voxels(observation),
     )
 
 

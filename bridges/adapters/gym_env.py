@@ -70,7 +70,9 @@ def as_gym_env(
             )
             self._loop: ClosedLoop | None = None
 
-        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        ) -> tuple[Any, dict[str, Any]]:
             super().reset(seed=seed)
             drawn = chosen.seed if seed is None else seed
             self._loop = ClosedLoop(world, replace(chosen, seed=drawn))

@@ -69,7 +69,9 @@ class _Navsim:
         name = agent.name() if callable(getattr(agent, "name", None)) else type(agent).__name__
         self._agent, self._who = agent, f"NAVSIM agent {name}"
         if getattr(agent, "requires_scene", False):
-            raise PlannerError(f"{self._who}: requires_scene: it looks at the recorded future, which dcgen does not give")
+            raise PlannerError(
+                f"{self._who}: requires_scene: it looks at the recorded future, which dcgen does not give"
+            )
         self._lidar = self._sensors(agent.get_sensor_config())
         self._ready = False
 
@@ -107,7 +109,9 @@ class _Navsim:
             raise PlannerError(f"{self._who}: answered with {type(answer).__name__}; it needs poses [N, 3]")
         rear = np.asarray(answer.poses, np.float64)
         if rear.ndim != 2 or rear.shape[1] != 3:
-            raise PlannerError(f"{self._who}: answered with poses of shape {rear.shape}; it needs [N, 3], x, y, heading")
+            raise PlannerError(
+                f"{self._who}: answered with poses of shape {rear.shape}; it needs [N, 3], x, y, heading"
+            )
         every = getattr(getattr(answer, "trajectory_sampling", None), "interval_length", None) or INTERVAL_S
         centre = moved_ahead(rear, REAR_M) - [REAR_M, 0.0, 0.0]  # the rear axle's frame lies behind the ego's
         return plan_of(np.arange(1, len(rear) + 1) * float(every), centre, self._who)

@@ -203,7 +203,9 @@ class _NuPlan:
         self._planner, self._who = planner, f"nuPlan planner {_name(planner)}"
         kind = planner.observation_type() if hasattr(planner, "observation_type") else DetectionsTracks
         if getattr(kind, "__name__", "") != "DetectionsTracks":
-            raise PlannerError(f"{self._who}: observes {getattr(kind, '__name__', kind)}; dcgen gives DetectionsTracks alone")
+            raise PlannerError(
+                f"{self._who}: observes {getattr(kind, '__name__', kind)}; dcgen gives DetectionsTracks alone"
+            )
 
     def reset(self, task: Task) -> None:
         self._past = Past(HISTORY)

@@ -66,7 +66,9 @@ def to_ego(ego: EgoState, pose: Doubles) -> Doubles:
 def moved_ahead(pose: Doubles, metres: float) -> Doubles:
     """[N, 3] poses moved along their own headings: from the rear axle to the centre by REAR_M."""
     pose = np.asarray(pose, np.float64).reshape(-1, 3)
-    return np.column_stack([pose[:, 0] + metres * np.cos(pose[:, 2]), pose[:, 1] + metres * np.sin(pose[:, 2]), pose[:, 2]])
+    return np.column_stack(
+        [pose[:, 0] + metres * np.cos(pose[:, 2]), pose[:, 1] + metres * np.sin(pose[:, 2]), pose[:, 2]]
+    )
 
 
 def pose_of(ego: EgoState) -> Doubles:
@@ -96,7 +98,9 @@ class Past:
             return replace(first.ego, x_m=float(x), y_m=float(y), acceleration_mps2=0.0, yaw_rate_radps=0.0)
         yaw = np.unwrap([one.ego.yaw_rad for one in self._seen])
         names = ("x_m", "y_m", "speed_mps", "acceleration_mps2", "yaw_rate_radps", "steering_rad")
-        mixed = {name: float(np.interp(time_s, times, [getattr(one.ego, name) for one in self._seen])) for name in names}
+        mixed = {
+            name: float(np.interp(time_s, times, [getattr(one.ego, name) for one in self._seen])) for name in names
+        }
         return EgoState(yaw_rad=float(wrap_angle(float(np.interp(time_s, times, yaw)))), **mixed)
 
 
@@ -107,5 +111,7 @@ def plan_of(time_s: Doubles, pose: Doubles, who: str) -> Trajectory:
         raise PlannerError(f"{who}: answered with poses of shape {pose.shape}; it needs [N, 3], x, y, heading")
     ahead = time_s > 1e-6
     if not ahead.any():
-        raise PlannerError(f"{who}: answered with a trajectory that ends now; it needs poses later than the observation")
+        raise PlannerError(
+            f"{who}: answered with a trajectory that ends now; it needs poses later than the observation"
+        )
     return Trajectory(time_s[ahead], pose[ahead])

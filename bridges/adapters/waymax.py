@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bridges.adapters.surroundings import Past, Surroundings, plan_of, pose_of, to_ego, turned
-from bridges.planner import EGO_SIZE_M, WHEELBASE_M, Control, Observation, Planner, Task, Trajectory
+from bridges.adapters.surroundings import Past, Surroundings, pose_of, to_ego, turned
+from bridges.planner import EGO_SIZE_M, WHEELBASE_M, Control, Observation, Planner, Task
 from dcgen.errors import PlannerError
-from dcgen.types import Doubles, Semantics
+from dcgen.types import Doubles, Semantics, wrap_angle
 
 STEPS = 11
 EGO_ID = -1
+MOST_MPS2 = 8.0
 Dynamics = Literal["bicycle", "state", "delta"]
 _TYPES = {int(Semantics.PEDESTRIAN): 2, int(Semantics.BICYCLE): 3}  # Waymo's numbers; a vehicle is 1
 
@@ -103,7 +104,7 @@ class _Waymax:
     def reset(self, task: Task) -> None:
         self._past, self._seed, self._begun, self._state = Past(STEPS), task.seed, False, None
 
-    def plan(self, observation: Observation) -> Trajectory | Control:
+    def plan(self, observation: Observation) -> Control:
         now = self._past.add(observation)
         state = _state(self._past.moments(), now, observation.dt_s)
         if not self._begun:
@@ -119,14 +120,23 @@ class _Waymax:
             )
         if self._dynamics == "bicycle":
             return Control(float(row[0]), float(np.arctan(row[1] * WHEELBASE_M)))
-        pose = to_ego(observation.ego, row[:3]) if self._dynamics == "state" else row[None, :3]
-        return plan_of(np.array([observation.dt_s]), pose, self._who)
+        step = to_ego(observation.ego, row[:3])[0] if self._dynamics == "state" else row[:3]
+        return _control(step, observation.ego.speed_mps, observation.dt_s)
 
     def close(self) -> None:
         """Waymax's actors are not told."""
 
     def _key(self, step: int) -> np.ndarray:
         return np.random.SeedSequence([self._seed, step + 1]).generate_state(2, np.uint32)
+
+
+def _control(step: Doubles, speed_mps: float, dt_s: float) -> Control:
+    """What brings the ego by dx, dy, dyaw [3] within dt_s: the mean speed of the step, and its bend."""
+    way = float(np.hypot(step[0], step[1])) * (1.0 if step[0] >= 0 else 0.0)
+    bend = float(wrap_angle(float(step[2]))) / max(way, 0.1)
+    return Control(
+        float(np.clip((way / dt_s - speed_mps) / dt_s, -MOST_MPS2, MOST_MPS2)), float(np.arctan(bend * WHEELBASE_M))
+    )
 
 
 def _state(moments: list[Surroundings], now: Surroundings, dt_s: float) -> SimulatorState:
