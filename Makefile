@@ -8,16 +8,25 @@ DEMO_ARGS ?=
 DEMO_EXTRAS := carla,render
 JOBS ?= 2
 
-.PHONY: demo setup test lint wheel clean
+.PHONY: demo setup test lint wheel clean three browser
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/stamp-demo
+demo: $(VENV)/stamp-demo three
 	$(VENV)/bin/dcgen scenario $(DEMO_SCENARIO) --render $(DEMO_ARGS)
 
-setup: $(VENV)/stamp-dev
+setup: $(VENV)/stamp-dev three
 
-test: lint
+test: lint browser
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal
+
+# What dcgen report draws with; without it all else works.
+three: | $(PY)
+	@$(PY) -m dcgen.report.three >/dev/null || echo "Going on without three.js; only dcgen report needs it."
+
+# Where there is none, the tests of pages are skipped.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ "$$(uname)" != Linux ] || \
+		.ci/system_packages chromium || echo "Going on without Chromium; tests of pages are skipped."
 
 lint: setup
 	$(PY) -m ruff check .

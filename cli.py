@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import dcgen
-from bridges.commands import bench, dataset, export, forecast, planner, world
+from bridges.commands import bench, dataset, export, forecast, planner, report, world
 from bridges.commands.options import AsJson, Guidance, SamplingSteps, Seed, finite, progress, step, tell
 from dcgen.errors import DcgenError, Stopped
 
@@ -35,6 +35,7 @@ app.add_typer(planner.app, name="benchmark")
 app.command()(planner.rollout)
 app.add_typer(forecast.app, name="forecast")
 app.command()(export.export)
+app.command()(report.report)
 
 
 SceneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A scene, *.h5.")]

@@ -1,0 +1,1 @@
+"""Scenes as one page that needs nothing but a browser."""

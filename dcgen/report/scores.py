@@ -1,0 +1,94 @@
+"""Scores of scenes out of JSON files that a rollout or a scoring left: names and numbers, flat, ready to be shown.
+
+One file holds the figures of one scene, or a list of tables that each name their "scene", as such or at any one place
+within. Beside a scene NAME.h5, NAME.scores.json and then NAME.json are looked for, in its folder scores.json.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcgen.errors import SceneError
+from dcgen.export.plain import plain
+
+MOST_BYTES = 8 << 20
+MOST_ROWS = 80
+Figures = dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is known of scenes by name; `alone` holds what names no scene."""
+
+    named: dict[str, Figures]
+    alone: Figures
+
+    @staticmethod
+    def of(source: Path, given: Path | None) -> Scores:
+        """From the given file, or from what lies beside the scenes; nothing where nothing does. Raises SceneError."""
+        if given is not None:
+            return _read(given)
+        folder = source if source.is_dir() else source.parent
+        stems = [path.stem for path in folder.glob("*.h5")] if source.is_dir() else [source.stem]
+        shared = folder / "scores.json"
+        named = _read(shared).named if shared.is_file() else {}
+        for stem in stems:
+            beside = [folder / f"{stem}{tail}" for tail in (".scores.json", ".json")]
+            for path in [path for path in beside if path.is_file()][:1]:
+                named = {**named, stem: _read(path).of_scene(stem, alone=True)}
+        return Scores(named, {})
+
+    def of_scene(self, stem: str, alone: bool) -> Figures:
+        """The figures of scene `stem`; those that name no scene where it is the only one of a page."""
+        return self.named.get(stem) or (self.alone if alone else {})
+
+
+def _read(path: Path) -> Scores:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise SceneError(f"{path}: scores of more than {MOST_BYTES >> 20} MB; pass those of one rollout")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise SceneError(
+            f"{path}: cannot be read ({(fault.strerror or str(fault)).lower()}); check the path"
+        ) from fault
+    except (ValueError, RecursionError) as fault:
+        raise SceneError(f"{path}: is not JSON; pass what a rollout or a scoring left") from fault
+    if not isinstance(found, (dict, list)):
+        raise SceneError(f"{path}: holds neither a table nor a list of scores; pass what a rollout left")
+    named: dict[str, Figures] = {}
+    for table in _tables(found):
+        scene = Path(str(table["scene"])).stem
+        prefix = f"{table['planner']} " if isinstance(table.get("planner"), str) else ""
+        figures = {f"{prefix}{name}": value for name, value in _flat(table) if name != "scene"}
+        named[scene] = dict([*named.get(scene, {}).items(), *figures.items()][:MOST_ROWS])
+    return Scores(named, {} if named or isinstance(found, list) else dict([*_flat(found)][:MOST_ROWS]))
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """The tables within that name a scene."""
+    if isinstance(value, dict):
+        if isinstance(value.get("scene"), str):
+            return [value]
+        value = list(value.values())
+    return [table for item in value for table in _tables(item)] if isinstance(value, list) else []
+
+
+def _flat(table: dict[str, Any], before: str = "") -> list[tuple[str, float | str]]:
+    """Numbers, truths and short texts of nested tables, by joined names; what else there is stays away."""
+    rows: list[tuple[str, float | str]] = []
+    for key, value in table.items():
+        name = plain(f"{before}{key}", 60)
+        if isinstance(value, dict):
+            rows += _flat(value, f"{name}: ")
+        elif isinstance(value, bool):
+            rows.append((name, "yes" if value else "no"))
+        elif isinstance(value, (int, float)):
+            rows.append((name, value if math.isfinite(value) and abs(value) < 1e15 else plain(str(value), 30)))
+        elif isinstance(value, str) and value:
+            rows.append((name, plain(value, 120)))
+    return rows
