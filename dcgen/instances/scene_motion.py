@@ -1,7 +1,7 @@
 """Ids, tracks and flow of a whole scene, in memory or frame by frame. T frame, X/Y/Z voxel axes, N object.
 
 A voxel of a movable class belongs to the conditioned agent whose box is nearest, or whose voxels it hangs on to; what
-is nobody's is found as pieces and followed. Objects move as rigid bodies along their tracks, everything else stands still.
+is nobody's is found as pieces and followed. Objects move as rigid bodies along their tracks, all else stands still.
 """
 
 from __future__ import annotations

@@ -221,6 +221,36 @@ def test_a_file_with_a_fault_is_refused_in_one_line(fault: str, scene: Scene, tm
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
+MOTION_FAULTS: dict[str, Callable[[h5py.File], None]] = {
+    "no flow": _drop("occupancy/flow"),
+    "no instances": _drop("occupancy/instances"),
+    "no objects": _drop("objects"),
+    "no poses of objects": _drop("objects/pose"),
+    "instances of int32": _put("occupancy/instances", np.zeros((3, 11, 13, 7), np.int32)),
+    "flow of another grid": _put("occupancy/flow", np.zeros((3, 13, 11, 7, 3), np.float16)),
+    "flow of a frame less": lambda file: file["occupancy/flow"].resize(2, axis=0),
+    "a row that is not there": _fill("occupancy/instances", 500),
+    "flow of nan": _fill("occupancy/flow", np.nan),
+    "objects that are not the agents": lambda file: file["objects/id"].__setitem__(0, 99),
+    "one id for all objects": _fill("objects/id", 7),
+    "objects of class 99": _fill("objects/class_id", 99),
+    "flat objects": _fill("objects/size_m", 0),
+    "flow that claims terabytes": lambda file: file["occupancy/flow"].resize(1 << 33, axis=0),
+}
+
+
+@pytest.mark.parametrize("fault", MOTION_FAULTS)
+def test_a_fault_in_the_motion_is_one_line_for_who_asks_for_it(fault: str, scene: Scene, tmp_path: Path) -> None:
+    path = save_scene(scene, tmp_path / "scene.h5")
+    with h5py.File(path, "r+") as file:
+        MOTION_FAULTS[fault](file)
+    assert_same(scene, load_scene(path))
+    with pytest.raises(SceneError) as error:
+        load_scene(path, motion=True)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    assert "make" in str(error.value)
+
+
 def test_a_file_that_claims_terabytes_is_refused(scene: Scene, tmp_path: Path) -> None:
     path = save_scene(scene, tmp_path / "scene.h5")
     with h5py.File(path, "r+") as file:

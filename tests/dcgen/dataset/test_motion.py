@@ -116,6 +116,21 @@ def test_the_world_flows_against_an_ego_that_drives():
     assert np.allclose(flow[2], want, atol=1e-5)
 
 
+def test_flow_over_ground_is_that_of_a_grid_that_stands():
+    """Along the axes of each frame's own grid: what stands is 0, what drives is as the standing grid has it, turned."""
+    agents = tracks((*CAR, 4, 1, 0.4, 5.0, 0.5), (*CAR, 0, 4, 0, 0, 0))
+    poses = np.stack([pose_matrix(1.0 * (t - 2), 0.1 * t, 0, 0.05 * t) for t in range(5)])
+    _, owner, _, _ = both_flows(agents, poses=poses)
+    for step in (1, -1):
+        over, twin = (rigid_flow(owner, agents, GRID, poses, step, fast, over_ground=True) for fast in (True, False))
+        assert np.array_equal(over, twin, equal_nan=True)
+        assert not over[1:-1][owner[1:-1] != 1].any() and (owner == 2).any()
+        for t in range(1, 4):
+            here = np.broadcast_to(poses[t], (5, 4, 4))
+            alike = rigid_flow(owner[t : t + 1], agents, GRID, here, step, first=t)[0]
+            assert np.allclose(over[t], alike, atol=1e-6) and over[t][owner[t] == 1].any()
+
+
 def test_what_is_not_known_is_not_a_number():
     agents = tracks((*CAR, 0, 0, 0, 1.0, 0))
     valid = np.array([[True, True, False, True, True]])
