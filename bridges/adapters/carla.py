@@ -101,7 +101,7 @@ class _Carla:
 
 
 def control_of(control: Any, speed_mps: float, who: str) -> Control:
-    """A VehicleControl as acceleration and steering: pedals are shares of a car's, steer turns the wheels to the right."""
+    """A VehicleControl as acceleration and steering: pedals are shares of a car's, steer is positive to the right."""
     try:
         throttle, brake, steer = (float(getattr(control, name)) for name in ("throttle", "brake", "steer"))
     except (AttributeError, TypeError, ValueError):
@@ -140,7 +140,7 @@ def _transform(pose: Doubles) -> Transform:
 
 
 def _options(route: Doubles) -> list[Any]:
-    """[R] scenarios.route.RoadOption, CARLA's numbers: LEFT and RIGHT where the way bends by more than TURN_RAD soon."""
+    """[R] scenarios.route.RoadOption, CARLA's numbers: LEFT, RIGHT where the way soon bends by more than TURN_RAD."""
     from scenarios.route import RoadOption
 
     yaw = np.unwrap(np.asarray(route)[:, 2]) if len(route) else np.zeros(0)

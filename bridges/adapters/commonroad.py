@@ -97,7 +97,7 @@ class PlanningProblem:
 
 
 def from_commonroad(planner: Any) -> Planner:
-    """A Planner that drives as plan(sc, pp, ref_path) says: a trajectory with state_list, or a tuple that begins with it."""
+    """A Planner that drives as plan(sc, pp, ref_path) says: by a trajectory with state_list, or a tuple of it and more."""
     return _CommonRoad(planner)
 
 
@@ -163,7 +163,7 @@ def _voxels(observation: Observation) -> list[Obstacle]:
     still = still_and_moving(observation)[0] & ~covered(boxes, grid, np.ones(len(agents.id), bool))
     edge = np.diff(np.pad(still.astype(np.int8), ((1, 1), (0, 0))), axis=0)
     first, last = np.argwhere(edge.T == 1), np.argwhere(edge.T == -1)  # by column of y, then along x
-    made = []
+    made: list[Obstacle] = []
     for (j, low), (_, high) in zip(first, last, strict=True):
         x = grid.origin_m[0] + (low + high) / 2 * grid.voxel_m[0]
         y = grid.origin_m[1] + (j + 0.5) * grid.voxel_m[1]

@@ -86,7 +86,7 @@ class _Navsim:
         cameras = [name for name, wanted in asked.items() if name.startswith("cam_") and wanted]
         if cameras:
             raise PlannerError(
-                f"{self._who}: asks for cameras ({', '.join(cameras)}); dcgen has occupancy, no images: ask for lidar_pc alone"
+                f"{self._who}: asks for cameras ({', '.join(cameras)}); dcgen has no images: ask for lidar_pc alone"
             )
         return bool(asked.get("lidar_pc", False))
 
@@ -114,7 +114,7 @@ class _Navsim:
             )
         every = getattr(getattr(answer, "trajectory_sampling", None), "interval_length", None) or INTERVAL_S
         centre = moved_ahead(rear, REAR_M) - [REAR_M, 0.0, 0.0]  # the rear axle's frame lies behind the ego's
-        return plan_of(np.arange(1, len(rear) + 1) * float(every), centre, self._who)
+        return plan_of(np.arange(1, len(rear) + 1, dtype=np.float64) * np.float64(every), centre, self._who)
 
     def close(self) -> None:
         """NAVSIM's agents are not told."""

@@ -153,9 +153,10 @@ def _state(moments: list[Surroundings], now: Surroundings, dt_s: float) -> Simul
                 rows[n, step], valid[n, step] = [*one.pose[k], *one.velocity_mps[k]], True
     size = np.concatenate([[EGO_SIZE_M], now.size_m]).astype(np.float64)
     micros = np.round((now.time_s + (np.arange(STEPS) - STEPS + 1) * dt_s) * 1e6).astype(np.int64)
-    wide = [np.repeat(column[:, None], STEPS, axis=1) for column in size.T]
     x, y, yaw, vx, vy = (rows[..., k] for k in range(5))
-    track = Track(x, y, np.zeros_like(x), vx, vy, yaw, valid, *wide, np.repeat(micros[None], len(ids), axis=0))
+    length, width, height = (np.repeat(column[:, None], STEPS, axis=1) for column in size.T)
+    stamps = np.repeat(micros[None], len(ids), axis=0)
+    track = Track(x, y, np.zeros_like(x), vx, vy, yaw, valid, length, width, height, stamps)
     kinds = np.array([1, *(_TYPES.get(int(kind), 1) for kind in now.class_id)], np.int64)
     is_ego = ids == EGO_ID
     about = ObjectMetadata(ids, kinds, is_ego, np.ones(len(ids), bool), is_ego)

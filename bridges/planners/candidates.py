@@ -13,7 +13,7 @@ from bridges.planners.course import Course
 from dcgen.types import Doubles
 
 HORIZON_S, STEP_S = 4.8, 0.2
-TIME_S = np.arange(1, round(HORIZON_S / STEP_S) + 1) * STEP_S
+TIME_S: Doubles = np.arange(1, round(HORIZON_S / STEP_S) + 1, dtype=np.float64) * np.float64(STEP_S)
 OFFSETS_M = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.6, -1.6, 2.2, -2.2, 2.8, -2.8, 3.4, -3.4, 4.0, -4.0])
 SHIFTS = ((8.0, 1.4), (14.0, 2.6))  # of way at least, and seconds: how soon it gets to another offset
 SHARES = (1.0, 0.75, 0.5, 0.3, 0.15, 0.0)  # of the wished speed
@@ -51,7 +51,7 @@ def candidates(course: Course, speed_mps: float, limit_mps: float, sight_m: floa
 
 
 def _profiles(course: Course, now_mps: float, limit_mps: float, sight_m: float) -> tuple[Doubles, Doubles, Doubles]:
-    """Distances, speeds and accelerations [P, K]: towards a share of what the way allows, gently or not, and a full stop."""
+    """Distances, speeds, accelerations [P, K]: towards a share of what the way allows, gently or not, and a full stop."""
     share = np.array([part for part in SHARES for _ in RATES] + [0.0])
     up = np.array([rate[0] for _ in SHARES for rate in RATES] + [RATES[0][0]])
     down = np.array([rate[1] for _ in SHARES for rate in RATES] + [HARDEST_MPS2])

@@ -27,7 +27,7 @@ class LaneFollowing:
 
         course = course_of(observation.route)
         gap, leader = _gap_ahead(course, observation.agents)
-        times = np.arange(1, round(HORIZON_S / STEP_S) + 1) * STEP_S
+        times: Doubles = np.arange(1, round(HORIZON_S / STEP_S) + 1, dtype=np.float64) * np.float64(STEP_S)
         s, speed, at = 0.0, max(observation.ego.speed_mps, 0.0), np.zeros(len(times))
         cap = course.speed_cap(course.s_m, self._limit_mps)
         for n in range(len(times)):

@@ -81,7 +81,7 @@ def solid_voxels(labels: Labels, grid: GridSpec) -> NDArray[np.bool_]:
 
 
 def _remembered(observation: Observation) -> NDArray[np.bool_]:
-    """[X, Y] columns that the frame before shows as solid, and of no kind that walks or drives, moved into the present."""
+    """[X, Y] columns that the frame before shows as solid, and of no kind that walks, moved into the present."""
     labels, grid = observation.occupancy[-2], observation.grid
     stays = solid_voxels(labels, grid) & ~np.isin(labels, (Semantics.PEDESTRIAN, Semantics.BICYCLE))
     cells = np.argwhere(stays.any(axis=2))

@@ -129,7 +129,7 @@ def still_clearance_m(seen: Obstacles, discs: Floats) -> Floats:
 
 
 def box_clearance_m(boxes: Boxes, discs: Floats, time_s: Doubles) -> Floats:
-    """[C, K] metres between the ego's discs [2, D, C, K] and the nearest box at moments time_s [K]; FAR_M without one."""
+    """[C, K] metres from the ego's discs [2, D, C, K] to the nearest box at moments time_s [K]; FAR_M without one."""
     nearest = np.full(discs.shape[2:], FAR_M, np.float32)
     centres = boxes.at(time_s).astype(np.float32)
     for b, (half, yaw) in enumerate(zip(boxes.half_m.astype(np.float32), boxes.pose[:, 2], strict=True)):

@@ -1,10 +1,10 @@
 """Scenes with something in the ego's way, made by `dcgen scenario`: who stands there is an agent, or voxels alone.
 
     python tests/benchmarks/obstacle_scenes.py FOLDER
-    dcgen benchmark planners FOLDER/*.h5 --planner ...
+    dcgen benchmark planners --scenes FOLDER --planner MODULE:CLASS -o RESULTS
 
 The ego of a scene drives on as if the way were free. Where an obstacle is voxels alone, as a building site is, they
-are set in the finished scene, in every frame where its grid reaches them. Metres, seconds, degrees where a name says so.
+are set in the finished scene, in every frame where its grid reaches them. Metres, seconds.
 """
 
 from __future__ import annotations

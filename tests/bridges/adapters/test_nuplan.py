@@ -80,5 +80,5 @@ def test_it_is_told_what_there_is_not() -> None:
     with pytest.raises(PlannerError, match=r"get_proximal_map_objects.*initialization\.route"):
         turner.told.map_api.get_proximal_map_objects()
     turner.observation_type = lambda: type("Sensors", (), {})
-    with pytest.raises(PlannerError, match="turner.*Sensors"):
+    with pytest.raises(PlannerError, match=r"turner.*Sensors"):
         from_nuplan(turner)
