@@ -106,6 +106,7 @@ class Player {
     if (!this.dirty && !sharpen) return;
     if (this.panels) this.drawPanels();
     this.dirty = this.stage.draw(sharpen);
+    if (!sharpen && this.resting) this.stage.spare(now - this.resting);
     this.drawn++;
     this.resting = sharpen ? 0 : now;
   }

@@ -209,6 +209,15 @@ class Stage {
     this.renderer.setSize(width, height, false);
   }
 
+  /** Fewer pixels while a processor draws too slowly, more again when there is time; told the time a drawing took. */
+  spare(took_ms) {
+    if (!Stage.software() || took_ms > 200) return;
+    this.pace = 0.9 * (this.pace ?? 24) + 0.1 * took_ms;
+    if (this.pace > 19 && this.pace < 30) return;
+    this.ratio = this.pace >= 30 ? Math.max(0.6, this.ratio * 0.88) : Math.min(1, this.ratio * 1.08);
+    this.pace = 24;
+  }
+
   /** Draw; `sharp` when nothing moves. Returns whether the camera is on its way. */
   draw(sharp = false) {
     if (!this.frame) return false;
