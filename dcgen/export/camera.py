@@ -89,9 +89,9 @@ def camera_of(name: str, grid: GridSpec, ground_m: float, size_px: tuple[int, in
         return _birdseye(middle, (x, y), ground_m, size_px)
     if name == "orbit":
         angle = np.pi + 0.5 + 2 * np.pi * turn
-        reach = float(np.hypot(x, y)) * max(1.0, 1.6 * size_px[1] / size_px[0])
-        eye = (middle[0] + 0.92 * reach * float(np.cos(angle)), middle[1] + 0.92 * reach * float(np.sin(angle)))
-        return Camera((*eye, ground_m + 0.56 * reach), (*middle, ground_m - 0.10 * reach), 50.0, size_px)
+        reach = float(np.hypot(x, y)) * max(1.0, 9 / 16 * size_px[0] / size_px[1])
+        eye = (middle[0] + 1.1 * reach * float(np.cos(angle)), middle[1] + 1.1 * reach * float(np.sin(angle)))
+        return Camera((*eye, ground_m + 0.66 * reach), (*middle, ground_m - 0.07 * reach), 50.0, size_px)
     raise ValueError(f"a camera is one of {', '.join(CAMERAS)}, got {name}")
 
 

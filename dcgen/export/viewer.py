@@ -53,7 +53,7 @@ def view(*paths: Path | str) -> None:
     row = Row([Path(path) for path in paths], scenes)
     playback = Playback(tuple(len(scene.time_s) for scene in scenes), step_of(scenes[0]))
     if len(scenes) > 1:
-        playback.camera = "orbit"
+        playback.camera = "birdseye"
     screen = _Screen(o3d, window, row, playback)
     while window.poll_events():
         playback.advance(time.monotonic())
