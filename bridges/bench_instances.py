@@ -84,7 +84,7 @@ def _clips(world: World, order: InstancesOrder, ego_centred: bool) -> Iterator[C
 def _judge(clip: Clip) -> _Judged:
     """Finds everything as if it were invented, and compares it with the agents of the clip."""
     agents, grid, poses = clip.conditions.agents, clip.conditions.grid, clip.world_se3_grid
-    time_s = clip.conditions.dt_s * np.arange(clip.conditions.frames)
+    time_s = clip.conditions.dt_s * np.arange(clip.conditions.frames, dtype=np.float64)
     true = instances_of(owners(clip.labels, agents, grid, poses)).astype(np.uint16)
     true_mps = flow_mps(true, agents, grid, time_s, poses)
     began = time.perf_counter()

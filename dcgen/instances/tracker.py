@@ -68,9 +68,9 @@ class Tracker:
         out = []
         for class_id in MOVABLE:
             mine = [piece.voxels for piece in pieces if piece.class_id == class_id]
-            for track, voxels in self._told_apart(int(class_id), mine, world_se3_grid):
+            for known, voxels in self._told_apart(int(class_id), mine, world_se3_grid):
                 view = seen_from_above(voxels, self.grid, world_se3_grid)
-                out.append(Sighting(self._take(track, int(class_id), view, frame), voxels))
+                out.append(Sighting(self._take(known, int(class_id), view, frame), voxels))
         return out
 
     def _told_apart(
