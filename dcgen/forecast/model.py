@@ -55,6 +55,12 @@ def background(past: Tensor) -> Tensor:
     return out
 
 
+def silence(layer: nn.Module) -> None:
+    """A layer that says nothing until it has learned to."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class Level(nn.Module):
     """Two 3x3 convolutions with a shortcut."""
 
@@ -109,8 +115,7 @@ class EgoMotion(nn.Module):
     def __init__(self, past: int) -> None:
         super().__init__()
         self.correct = nn.Sequential(nn.Linear(3 * past + 1, 48), nn.GELU(), nn.Linear(48, 3))
-        nn.init.zeros_(self.correct[-1].weight)
-        nn.init.zeros_(self.correct[-1].bias)
+        silence(self.correct[-1])
 
     def forward(self, now_se3_past: Tensor, ahead: Tensor) -> Tensor:
         """now_se3_past [B, P, 4, 4], ahead [B, S] frames -> now_se3_ego [B, S, 4, 4]."""
@@ -155,9 +160,8 @@ class Forecaster(nn.Module):
         self.moved = nn.Conv2d(slots, 16, 1)
         self.later = Around(33, config.widths, 24)
         self.mend = nn.Sequential(nn.Conv2d(57, 32, 3, padding=1), nn.GELU(), nn.Conv2d(32, NUM_CLASSES * height, 1))
-        for last in (self.way, self.mend[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        silence(self.way)
+        silence(self.mend[-1])
 
     @property
     def lag(self) -> int:

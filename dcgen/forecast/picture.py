@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dcgen.dataset.forecast import collate
+from dcgen.dataset.forecast import ForecastWindow, collate
 from dcgen.errors import DcgenError
 from dcgen.forecast.score import Forecasting
 from dcgen.forecast.windows import Windows
@@ -29,7 +29,7 @@ def check_picture(path: Path) -> None:
 def draw(windows: Windows, forecasters: Mapping[str, Forecasting], path: Path, count: int = 2) -> None:
     """The windows with the most motion: past frames, then later ones, the truth and each forecaster's, a row each."""
     past = windows.config.past
-    busiest = sorted(range(len(windows)), key=lambda n: -int(windows[n].moving[past - 1 :].sum()))[:count]
+    busiest = sorted(range(len(windows)), key=lambda n: -_motion(windows[n], past))[:count]
     rows = []
     for n in busiest:
         found = collate([windows[n]])
@@ -42,6 +42,10 @@ def draw(windows: Windows, forecasters: Mapping[str, Forecasting], path: Path, c
     from PIL import Image
 
     Image.fromarray(np.concatenate(rows)).save(path)
+
+
+def _motion(window: ForecastWindow, past: int) -> int:
+    return 0 if window.moving is None else int(window.moving[past - 1 :].sum())
 
 
 def from_above(labels: Labels) -> NDArray[np.uint8]:

@@ -37,7 +37,7 @@ class SceneRecordings:
         self._held: OrderedDict[int, Recording] = OrderedDict()
         self.grid: GridSpec
         self.dt_s: float
-        self.frames = []
+        self.frames: list[int] = []
         maps = dict[str, None]()
         for number, path in enumerate(self.paths):
             scene = load_scene(path)

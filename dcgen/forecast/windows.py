@@ -48,7 +48,9 @@ class Recordings(Protocol):
     about: str
     grid: GridSpec
     dt_s: float
-    frames: Sequence[int]
+
+    @property
+    def frames(self) -> Sequence[int]: ...
 
     def __getitem__(self, index: int) -> Recording: ...
 
@@ -59,7 +61,7 @@ class ClipRecordings:
     def __init__(self, dataset: ClipDataset) -> None:
         spec = self._spec = dataset.spec
         self.dataset, self.name, self.grid, self.dt_s = dataset, str(dataset.folder), spec.grid, spec.dt_s
-        self.frames = [spec.frames] * len(dataset)
+        self.frames: Sequence[int] = [spec.frames] * len(dataset)
         maps = [str(each).split()[0] for each in spec.origin.get("maps", ())]
         self.about = f"{len(dataset)} clips" + (f" of {', '.join(maps)}" if maps else "")
 
