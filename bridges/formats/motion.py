@@ -37,8 +37,10 @@ def displacement_m(scene: Scene, t: int, sampled: Sampled, target: GridSpec, ste
     owner = sampled.take(instances_at(scene, t)).astype(np.int32)
     owner[(owner == 0) & np.isin(sampled.labels, MOVABLE)] = NOBODY
     flow = rigid_flow(owner[None], tracks_of(scene), target, scene.world_se3_ego, step, first=t)[0]
-    flow[(sampled.labels == 0) | (sampled.labels == UNKNOWN)] = 0.0
-    return np.nan_to_num(flow, copy=False, nan=0.0)
+    solid = (sampled.labels != 0) & (sampled.labels != UNKNOWN)
+    out = np.zeros_like(flow)
+    out[solid] = np.nan_to_num(flow[solid], nan=0.0)
+    return out
 
 
 def world_se3_boxes(objects: AgentTracks, t: int) -> Doubles:
