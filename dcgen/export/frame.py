@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,11 @@ class Frame:
     layout: NDArray[np.float16] | None = None  # [C, X, Y] what the scene was made from
     instances: NDArray[np.uint16] | None = None  # [X, Y, Z] 1 + place in object_ids, 0 where it is nobody's
     object_ids: NDArray[np.int64] | None = None
+
+    @cached_property
+    def top_m(self) -> Floats:
+        """[X, Y] surface_top_m, once."""
+        return surface_top_m(self)
 
 
 def frame_of(scene: Scene, index: int) -> Frame:
@@ -87,9 +93,11 @@ def _speed(scene: Scene, index: int) -> float:
 
 def surface_top_m(frame: Frame) -> Floats:
     """[X, Y] height of the upper face of each column's highest surface voxel; the lowest such where there is none."""
-    surface = np.isin(frame.labels, [int(kind) for kind in SURFACES])
-    layers = np.arange(1, frame.grid.shape[2] + 1)
-    top = np.where(surface, layers, 0).max(axis=2)
+    is_surface = np.zeros(256, bool)
+    is_surface[[int(kind) for kind in SURFACES]] = True
+    surface = is_surface[frame.labels]
+    layers = frame.grid.shape[2]
+    top = np.where(surface.any(axis=2), layers - surface[:, :, ::-1].argmax(axis=2), 0)
     fill = int(np.median(top[top > 0])) if (top > 0).any() else 1
     z = frame.grid.origin_m[2] + np.where(top > 0, top, fill) * frame.grid.voxel_m[2]
     return np.asarray(z, dtype=np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dcgen.export.camera import Camera
-from dcgen.export.frame import Frame, surface_top_m
+from dcgen.export.frame import Frame
 from dcgen.export.look import Look
 from dcgen.export.mesh import Mesh, join
 from dcgen.export.props import MIST, boxes_mesh, ego_mesh, height_at, layout_mesh, path_mesh, sky_mesh
@@ -17,7 +17,7 @@ _CLEAR = 0.66  # of the way to the grid's border there is no mist
 def frame_mesh(frame: Frame, look: Look | None = None, ego: bool = True) -> Mesh:
     """What a look shows: voxels or layout, path and boxes, and the ego."""
     look = look or Look()
-    top = surface_top_m(frame)
+    top = frame.top_m
     parts = [voxel_mesh(frame, look)]
     if look.layout:
         parts.append(layout_mesh(frame, top))
@@ -36,11 +36,13 @@ def outdoor_mesh(frame: Frame, look: Look | None = None, ego: bool = True, sky: 
     mesh = frame_mesh(frame, look, ego)
     middle = np.asarray(frame.grid.origin_m[:2]) + np.array([x, y]) / 2
     out = np.abs((mesh.vertices_m[:, :2] - middle.astype(np.float32)) / np.array([x / 2, y / 2], np.float32))
-    share = np.clip((out.max(axis=1) - _CLEAR) / (1 - _CLEAR), 0, 1)
-    share = (share * share)[:, None]
-    misty = mesh.colours + share * (np.array(MIST, np.float32) - mesh.colours)
+    out = np.maximum(out[:, 0], out[:, 1])
+    far = np.flatnonzero(out > _CLEAR)
+    share = np.square(np.clip((out[far] - _CLEAR) / (1 - _CLEAR), 0, 1))[:, None]
+    misty = mesh.colours.copy()
+    misty[far] = (misty[far] + share * (np.array(MIST, np.float32) - misty[far])).astype(np.uint8)
     low = frame.grid.origin_m[2]
-    world = Mesh(mesh.vertices_m, mesh.triangles, misty.astype(np.uint8))
+    world = Mesh(mesh.vertices_m, mesh.triangles, misty)
     return join([world, sky_mesh(min(low, ground_m(frame)))]) if sky else world
 
 
@@ -51,7 +53,7 @@ def scenery(frame: Frame, look: Look, camera: Camera, ego: bool = True, sky: boo
 
 def ground_m(frame: Frame) -> float:
     """Height of the surface below the ego."""
-    return _ground_m(frame, surface_top_m(frame))
+    return _ground_m(frame, frame.top_m)
 
 
 def _ground_m(frame: Frame, top: np.ndarray) -> float:
