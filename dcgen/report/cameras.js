@@ -21,10 +21,10 @@ class Rig {
     const [x, y] = this.stage.middle;
     const near = Math.min(this.stage.reach, 60);
     return {
-      chase: { target: [0.13 * near, 0, 0], azimuth: 0, elevation: 0.44, distance: 0.62 * near },
-      birdseye: { target: [x, y, 0], azimuth: 0, elevation: Math.PI / 2 - 1e-3, distance: 1.36 * this.stage.reach },
+      chase: { target: [0.13 * near, 0, 0], azimuth: 0, elevation: 0.5, distance: 0.7 * near },
+      birdseye: { target: [x, y, 0], azimuth: 0, elevation: Math.PI / 2 - 1e-3, distance: 1.56 * this.stage.reach },
       ego: { target: [9, 0, this.stage.frame ? this.stage.groundAt(0, 0) + 1.2 : 1.6], azimuth: 0, elevation: 0.03, distance: 8.4 },
-      orbit: { target: [x, y, -0.02 * this.stage.reach], azimuth: 0.72, elevation: 0.6, distance: 1.42 * this.stage.reach },
+      orbit: { target: [x, y, -0.02 * this.stage.reach], azimuth: 0.72, elevation: 0.6, distance: 1.55 * this.stage.reach },
     }[name];
   }
 

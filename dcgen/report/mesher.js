@@ -8,13 +8,21 @@ const DIFFUSE = 0.47;
 const SKY = [0.05, 0.0, 0.13]; // what a face gets from the sky, by its axis
 const OPENNESS = [0.62, 0.74, 0.84, 0.93, 1.0]; // by how many of the four cells at a corner are free
 const SUN = [-0.45, 0.62, 0.9]; // in the world, where it stands still
+const RIM = 1; // steps by which faces overlap, so that no gap shows where long ones meet short ones
+const SHIFT = 4; // of all positions, which are whole numbers without a sign
 const FACES = [[2, 1], [0, 1], [0, -1], [1, 1], [1, -1]]; // axis and sign; nobody sees a voxel from below
+
+/** Steps of a position within a voxel: as many as let 16 bits hold the grid, at most 64. */
+function fineness(shape) {
+  return Math.max(2, Math.min(64, Math.floor(65000 / Math.max(...shape))));
+}
 
 /** Faces of the frames of one scene; `scene` has shape, voxel_m, palette, surfaces, movable and tall. */
 class Mesher {
   constructor(scene) {
     const [nx, ny, nz] = scene.shape;
     this.scene = scene;
+    this.fine = fineness(scene.shape);
     this.stride = [(ny + 2) * (nz + 2), nz + 2, 1];
     this.solid = new Uint8Array((nx + 2) * (ny + 2) * (nz + 2)); // class of each voxel, 0 where one sees through
     this.sun = new Uint8Array(this.solid.length);
@@ -83,18 +91,22 @@ class Mesher {
     const whole = step.map(Math.floor);
     const part = step.map((v, axis) => v - whole[axis]);
     const weights = [(1 - part[0]) * (1 - part[1]), (1 - part[0]) * part[1], part[0] * (1 - part[1]), part[0] * part[1]];
-    this.sun.fill(255);
+    const { solid, sun: lit } = this;
+    const [wx, wy] = [shape[0] + 2, shape[1] + 2];
+    const corners = [0, sy, sx, sx + sy];
+    lit.fill(255);
     for (let z = nz; z >= 1; z--) {
-      for (let x = 0; x < shape[0] + 2; x++) {
-        for (let y = 0; y < shape[1] + 2; y++) {
+      for (let x = 0; x < wx; x++) {
+        for (let y = 0; y < wy; y++) {
+          const [u, v] = [x + whole[0], y + whole[1]];
+          if (u < 0 || v < 0 || u + 1 >= wx || v + 1 >= wy) continue; // rays from outside are not stopped
+          const from = u * sx + v * sy + z + 1;
           let light = 0;
           for (let k = 0; k < 4; k++) {
-            const [u, v] = [x + whole[0] + (k >> 1), y + whole[1] + (k & 1)];
-            const inside = u >= 0 && v >= 0 && u < shape[0] + 2 && v < shape[1] + 2;
-            const from = u * sx + v * sy + z + 1;
-            light += weights[k] * (!inside ? 255 : this.solid[from] ? 0 : this.sun[from]);
+            const cell = from + corners[k];
+            if (solid[cell] === 0) light += weights[k] * lit[cell];
           }
-          this.sun[x * sx + y * sy + z] = light;
+          lit[x * sx + y * sy + z] = light;
         }
       }
     }
@@ -172,10 +184,12 @@ class Mesher {
     for (let k = 0; k < 4; k++) {
       const corner = outward ? (k + flip) % 4 : (4 - k + flip) % 4;
       const to = at + 4 * k;
-      for (let c = 0; c < 3; c++) this.position[to + c] = place[c];
-      if (sign > 0) this.position[to + axis]++;
-      if (corner === 1 || corner === 2) { this.position[to + u]++; ends.push(to + u); }
-      if (corner >= 2) this.position[to + v]++;
+      const far = corner === 1 || corner === 2;
+      for (let c = 0; c < 3; c++) this.position[to + c] = place[c] * this.fine + SHIFT;
+      if (sign > 0) this.position[to + axis] += this.fine;
+      this.position[to + u] += far ? this.fine + RIM : -RIM;
+      this.position[to + v] += corner >= 2 ? this.fine + RIM : -RIM;
+      if (far) ends.push(to + u);
       for (let c = 0; c < 3; c++) this.colour[to + c] = Math.min(255, rgb[c] * light[corner]);
       this.colour[to + 3] = 255;
     }
@@ -183,7 +197,7 @@ class Mesher {
   }
 
   stretch(run, u, until) {
-    for (const end of run.ends) this.position[end] = until;
+    for (const end of run.ends) this.position[end] = until * this.fine + SHIFT + RIM;
   }
 
   /** Height in voxels of the topmost road, ground or sidewalk of each column; the usual one where there is none. */

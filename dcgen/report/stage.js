@@ -78,7 +78,8 @@ class Stage {
     this.extent = scene.shape.map((n, axis) => n * scene.voxel_m[axis]);
     this.reach = Math.max(this.extent[0], this.extent[1]);
     this.middle = [0, 1].map((axis) => scene.origin_m[axis] + this.extent[axis] / 2);
-    this.voxels.matrix.makeScale(...scene.voxel_m).setPosition(...scene.origin_m);
+    const step = scene.voxel_m.map((v) => v / fineness(scene.shape));
+    this.voxels.matrix.makeScale(...step).setPosition(...scene.origin_m.map((v, axis) => v - SHIFT * step[axis]));
     this.index = new THREE.BufferAttribute(new Uint32Array(0), 1);
     this.theme();
     this.rig.open(this);

@@ -68,7 +68,9 @@ def seen(opened: Browser) -> np.ndarray:
     """[H, W, 3] what the stage shows, when it has come to rest."""
     opened.wait("!dcgen.dirty && !dcgen.resting && dcgen.shown.index === dcgen.index")
     image = Image.open(io.BytesIO(opened.screenshot())).convert("RGB")
-    box = opened.run("(r => [r.left, r.top, r.right, r.bottom])(document.getElementById('view').getBoundingClientRect())")
+    box = opened.run(
+        "(r => [r.left, r.top, r.right, r.bottom])(document.getElementById('view').getBoundingClientRect())"
+    )
     return np.asarray(image.crop(tuple(map(round, box))), np.int16)
 
 
@@ -170,7 +172,8 @@ def test_a_second_scene_a_phone_and_the_dark(opened: Browser) -> None:
 @needs_browser
 def test_it_draws_fast_enough_without_a_gpu(opened: Browser) -> None:
     opened.size(1280, 720)
-    count = "new Promise(r => {const n = dcgen.drawn, e = performance.now() + 1500; (function f() {dcgen.stage.rig.orbit(2, 0);"
+    count = "new Promise(r => {const n = dcgen.drawn, e = performance.now() + 1500; (function f() {"
+    count += "dcgen.stage.rig.orbit(2, 0);"
     count += "dcgen.refresh(false); performance.now() < e ? requestAnimationFrame(f) : r((dcgen.drawn - n) / 1.5)})()})"
     assert opened.run(count) > 5  # some thirty and more on a quiet machine: benchmarks/report.md
 
