@@ -97,7 +97,7 @@ class PlanningProblem:
 
 
 def from_commonroad(planner: Any) -> Planner:
-    """A Planner that drives as plan(sc, pp, ref_path) says: by a trajectory with state_list, or a tuple of it and more."""
+    """A Planner that drives as plan(sc, pp, ref_path) says: by a trajectory with state_list, or a tuple of it."""
     return _CommonRoad(planner)
 
 

@@ -111,5 +111,5 @@ def plan_of(time_s: Doubles, pose: Doubles, who: str) -> Trajectory:
         raise PlannerError(f"{who}: answered with poses of shape {pose.shape}; it needs [N, 3], x, y, heading")
     ahead = time_s > 1e-6
     if not ahead.any():
-        raise PlannerError(f"{who}: answered with a trajectory that ends now; it needs later poses")
+        raise PlannerError(f"{who}: answered with a trajectory that ends now; add later poses")
     return Trajectory(time_s[ahead], pose[ahead])

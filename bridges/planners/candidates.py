@@ -51,7 +51,7 @@ def candidates(course: Course, speed_mps: float, limit_mps: float, sight_m: floa
 
 
 def _profiles(course: Course, now_mps: float, limit_mps: float, sight_m: float) -> tuple[Doubles, Doubles, Doubles]:
-    """Distances, speeds, accelerations [P, K]: towards a share of what the way allows, gently or not, and a full stop."""
+    """Distances, speeds, accelerations [P, K]: towards a share of what the way allows, gently or not; a full stop."""
     share = np.array([part for part in SHARES for _ in RATES] + [0.0])
     up = np.array([rate[0] for _ in SHARES for rate in RATES] + [RATES[0][0]])
     down = np.array([rate[1] for _ in SHARES for rate in RATES] + [HARDEST_MPS2])

@@ -52,7 +52,7 @@ class Course:
 
 
 def course_of(route: Doubles) -> Course:
-    """The line along route [R, 3] (x, y, yaw in the ego frame), straight on past its end; straight ahead without one."""
+    """The line along route [R, 3] (x, y, yaw in the ego frame) and straight on; straight ahead without a route."""
     points = np.asarray(route, np.float64)
     if not len(points):
         points = np.zeros((1, 3))

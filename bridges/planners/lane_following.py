@@ -10,6 +10,7 @@ import numpy as np
 from bridges.planner import EGO_SIZE_M, AgentStates, Observation, Task, Trajectory
 from bridges.planners.course import Course, course_of
 from dcgen.types import Doubles
+from scenarios.carfollow import idm_mps2
 
 HORIZON_S, STEP_S = 4.0, 0.1
 SIDE_M = 0.35  # what counts as beside the way, not on it
@@ -23,8 +24,6 @@ class LaneFollowing:
         self._limit_mps = task.speed_limit_mps
 
     def plan(self, observation: Observation) -> Trajectory:
-        from scenarios.carfollow import idm_mps2
-
         course = course_of(observation.route)
         gap, leader = _gap_ahead(course, observation.agents)
         times: Doubles = np.arange(1, round(HORIZON_S / STEP_S) + 1, dtype=np.float64) * np.float64(STEP_S)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from bridges.planner import EGO_SIZE_M, AgentStates, Observation
 from bridges.planners.course import Course
@@ -98,8 +99,6 @@ def _remembered(observation: Observation) -> NDArray[np.bool_]:
 
 def obstacles_of(observation: Observation, course: Course, time_s: Doubles) -> Obstacles:
     """What an observation shows, as far as it can matter near the course within moments time_s [K]."""
-    from scipy.ndimage import distance_transform_edt
-
     grid = observation.grid
     still, moving = still_and_moving(observation)
     agents = _of_agents(observation.agents)
