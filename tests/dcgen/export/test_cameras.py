@@ -50,22 +50,27 @@ def columns_of(image: Image.Image, colour: tuple[int, ...], far: bool = False) -
     return float(columns[rows <= rows.min() + 3].mean() if far else columns.mean())
 
 
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Open3DWorker]:
+    pytest.importorskip("open3d")
+    with Open3DWorker() as started:
+        yield started
+
+
 @pytest.mark.parametrize("draw", ["pillow", "open3d"])
 @pytest.mark.parametrize("name", CAMERAS)
-def test_left_is_on_the_left_and_a_left_turn_goes_there(name: str, draw: str, scene: Scene) -> None:
-    if draw == "open3d":
-        pytest.importorskip("open3d")
+def test_left_is_on_the_left_and_a_left_turn_goes_there(
+    name: str, draw: str, scene: Scene, request: pytest.FixtureRequest
+) -> None:
+    draw_3d = paint if draw == "pillow" else request.getfixturevalue("worker").draw
     middle = SIZE[0] / 2
     seen = []
-    with Open3DWorker() as worker:
-        for side in (1, -1):
-            frame = street(scene, side)
-            camera = camera_of(name, GRID, ground_m(frame), SIZE)
-            mesh = scenery(frame, Look(), camera, ego=False)
-            image = paint(mesh, camera) if draw == "pillow" else worker.draw(mesh, camera)
-            seen.append(
-                (columns_of(image, tuple(PALETTE[Semantics.VEHICLE])), columns_of(image, PATH_COLOUR, far=True))
-            )
+    for side in (1, -1):
+        frame = street(scene, side)
+        camera = camera_of(name, GRID, ground_m(frame), SIZE)
+        image = draw_3d(scenery(frame, Look(), camera, ego=False), camera)
+        car = columns_of(image, tuple(PALETTE[Semantics.VEHICLE]))
+        seen.append((car, columns_of(image, PATH_COLOUR, far=True)))
     (car_left, turn_left), (car_right, turn_right) = seen
     assert car_left < car_right - 20 and turn_left < turn_right - 20
     if name != "orbit":  # which looks from one side
