@@ -130,3 +130,17 @@ def instances(
 
     result = bench_instances(InstancesOrder(grid_of(grid), map, world, clips, frames, seed), tell)
     print(json.dumps(result) if as_json else instances_text(result))
+
+
+@app.command()
+def rollout(
+    scene: Annotated[Path | None, typer.Argument(metavar="[SCENE]", help="A scene, *.h5; a drive in a town.")] = None,
+    planner: Annotated[str, typer.Option(help="Who drives, MODULE:CLASS.")] = "bridges.planners:LaneFollowing",
+    seconds: Seconds = 5.0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Steps a second of closed loops on one core: seeing, planning, driving and cutting the world again."""
+    from bridges.rollout.measure import bench_rollout
+
+    _print(bench_rollout(scene, planner, seconds, seed), as_json)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.bridges.rollout.small_worlds import CAR, DT_S, GRID, scene_of
 
 from bridges.planner import Control, EgoState, Observation, Task
 from bridges.rollout.closed_loop import ClosedLoop, LoopSettings
@@ -13,6 +12,7 @@ from bridges.rollout.traffic import Traffic
 from dcgen.instances import with_motion
 from dcgen.scene_file import load_scene, save_scene
 from dcgen.types import UNKNOWN, Command, Scene
+from tests.bridges.rollout.small_worlds import CAR, DT_S, GRID, scene_of
 
 
 class Wavering:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from tests.bridges.rollout.small_worlds import CELL_M, GRID, scene_of, world_label
 
 from bridges.rollout.kernels import MOVER
 from bridges.rollout.static_world import at_points, rows, static_world
 from dcgen.instances import with_motion
 from dcgen.types import MOVABLE, UNKNOWN, Labels, Scene, Semantics, pose_matrix
+from tests.bridges.rollout.small_worlds import CELL_M, GRID, scene_of, world_label
 
 
 def collected(scene: Scene):
@@ -27,7 +27,7 @@ def test_a_recorded_pose_reads_back_what_was_recorded_there() -> None:
 
 
 def test_between_recorded_poses_lies_the_same_world_and_far_away_nothing() -> None:
-    scene, world = collected(scene_of(car=False))
+    _, world = collected(scene_of(car=False))
     pose = pose_matrix(2.9, 0.37, 0.05, 0.4)
     seen = world.occupancy(GRID, pose)
     truth = world_label(at_points(rows(pose), GRID.centres_m()))
