@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -172,6 +173,11 @@ def _format(order: ExportOrder) -> Format:
     if order.compact and FORMATS[name].compact is None:
         able = ", ".join(each.name for each in FORMATS.values() if each.compact)
         raise DatasetError(f"--compact: {name} lists no voxels; use it with {able}, or leave it out")
+    if name == "uniocc" and re.match("carla|opencood|opv2v", order.out.resolve().name, re.IGNORECASE):
+        raise DatasetError(
+            f"{order.out}: readers take UniOcc's folders called Carla, OpenCOOD or OPV2V for ones with y to the right; "
+            "choose another name, as dcgen-5Hz"
+        )
     return FORMATS[name]
 
 

@@ -148,6 +148,7 @@ def test_faults_are_one_line(scenes: Path, tmp_path: Path, run: Run) -> None:
         "holds no scene": [tmp_path / "empty", "--format", "ply", "-o", out],
         "both called s0": [one, tmp_path / "other", "--format", "ply", "-o", out],
         "is no range": [one, "--format", "ply", "-o", out, "--frames", "3:1"],
+        "y to the right": [one, "--format", "uniocc", "-o", tmp_path / "Carla-5Hz"],
         "lists no voxels": [one, "--format", "ply", "-o", out, "--compact"],
         "cannot be written": [one, "--format", "ply", "-o", tmp_path / "file" / "out"],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from bridges.datasets.restricted import load_restricted
 from bridges.datasets.sequence import ReadOptions
 from bridges.export_scenes import ExportOrder, export_scenes
 from bridges.formats.choices import FORMATS
+from bridges.formats.writing import Named
 from dcgen.scene_file import save_scene
-from dcgen.types import MOVABLE, Semantics
+from dcgen.types import MOVABLE, Scene, Semantics
 from tests.bridges.formats.left_turn import CAR_M, Loaded, car, check_frame, left_turn, pose
 
 S = Semantics
@@ -285,3 +287,28 @@ def test_our_own_readers_read_it(format: str, exported, scene_file: Path) -> Non
 def test_every_format_is_tested_here() -> None:
     tested = {*READ, "openoccupancy", "cam4docc", "waymo-flow", "npz", "ply", "glb"}
     assert tested == set(FORMATS) and len(MOVABLE) == 3
+
+
+def test_a_vehicle_that_comes_later_is_occluded_and_left_out_of_sequences() -> None:
+    """It is not there in the frames up to the present one: Waymo calls it occluded, Cam4DOcc does not list it."""
+
+    def written(format: str, scene: Scene) -> dict[str, np.lib.npyio.NpzFile]:
+        out = {}
+        FORMATS[format].write(scene, Named("left"), lambda place, *data: out.update({place: b"".join(data)}))
+        return {place: np.load(io.BytesIO(data), allow_pickle=True) for place, data in out.items()}
+
+    whole = left_turn(9, 1.0)
+    assert whole.objects is not None and whole.instances is not None
+    valid = whole.objects.valid.copy()
+    valid[:, :3] = False
+    labels, instances = whole.labels.copy(), whole.instances.copy()
+    labels[:3][labels[:3] == S.VEHICLE] = S.FREE
+    instances[:3] = 0
+    late = replace(whole, labels=labels, instances=instances, objects=replace(whole.objects, valid=valid))
+    (found,) = written("waymo-flow", late).values()
+    assert not found["observed"].any()
+    assert [bool(found["occluded"][k].any()) for k in range(8)] == [False, False, *[True] * 6]
+    assert not found["flow"][2].any() and found["flow"][3].any()  # nobody knows where it came from
+    sequences = written("cam4docc", replace(late, time_s=0.5 * np.arange(9)))
+    first = min(sequences, key=lambda place: sum(map(len, sequences[place]["arr_0"])))
+    assert first.startswith(("segmentation", "instance", "flow")) and len(sequences[first]["arr_0"][-1]) == 0
