@@ -90,7 +90,7 @@ class Past:
         return list(self._seen)
 
     def ego_at(self, time_s: float) -> EgoState:
-        """The ego at a moment that is over, between the observations; before the first it drove straight at its speed."""
+        """The ego at a moment that is over, between the observations; before the first it drove straight on."""
         first, times = self._seen[0], np.array([one.time_s for one in self._seen])
         if time_s <= first.time_s:
             back = first.ego.speed_mps * (first.time_s - time_s)
