@@ -32,7 +32,7 @@ class Browser:
     """One page. Everything it tries to fetch and every complaint of its console is kept."""
 
     def __init__(self, process: subprocess.Popen[bytes], to: int, back: int) -> None:
-        self._process, self._to, self._back = process, to, back
+        self.pid, self._to, self._back = process.pid, to, back
         self._buffer = b""
         self._count = 0
         self._session: str | None = None
