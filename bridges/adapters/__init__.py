@@ -6,6 +6,7 @@ from bridges.adapters.gym_env import as_gym_env
 from bridges.adapters.gym_policy import from_gym_policy
 from bridges.adapters.navsim import from_navsim
 from bridges.adapters.nuplan import from_nuplan
+from bridges.adapters.planner_class import planner_class
 from bridges.adapters.waymax import from_waymax_actor
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "from_navsim",
     "from_nuplan",
     "from_waymax_actor",
+    "planner_class",
 ]
