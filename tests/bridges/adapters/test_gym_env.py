@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from bridges.adapters import as_gym_env, from_gym_policy
-from bridges.adapters.gym_env import COLLISION
 from bridges.rollout.closed_loop import LoopSettings
 from bridges.rollout.drive import drive
 from dcgen.errors import PlannerError, SceneError
@@ -75,6 +74,8 @@ def test_it_is_truncated_where_the_scene_ends() -> None:
 
 
 def test_progress_is_rewarded_and_a_collision_ends_it() -> None:
+    from bridges.adapters.scene_env import COLLISION
+
     env = as_gym_env(street(wall_m=7.0))
     env.reset(seed=1)
     _, reward, terminated, _, info = env.step(np.zeros(2, np.float32))
