@@ -1,6 +1,7 @@
 """How the ego moves: a kinematic bicycle, its limits, and how it follows a trajectory. N pose of a plan.
 
-x, y, yaw are of the box's centre, in the world; the rear axle lies half a wheelbase behind it and never slips sideways.
+x, y, yaw are of the box's centre, in the world. It is the point that never slips sideways, as poses of scenes and plans
+have it: their yaw is the direction in which the centre moves.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def advance(ego: EgoState, answer: Trajectory | Control, dt_s: float) -> EgoStat
 
 
 def substep(ego: EgoState, want: Control, step_s: float) -> EgoState:
-    """A short moment at a constant acceleration: the rear axle runs along an arc."""
+    """A short moment at a constant acceleration: it runs along an arc."""
     turn = STEERING_RADPS * step_s
     steering = float(np.clip(want.steering_rad, -STEERING_RAD, STEERING_RAD))
     steering = float(np.clip(steering, ego.steering_rad - turn, ego.steering_rad + turn))
@@ -100,22 +101,15 @@ def substep(ego: EgoState, want: Control, step_s: float) -> EgoState:
     bend = float(np.tan((steering + ego.steering_rad) / 2)) / WHEELBASE_M
     yaw = ego.yaw_rad + way * bend
     middle, chord = (ego.yaw_rad + yaw) / 2, way * float(np.sinc(way * bend / 2 / np.pi))
-    rear = rear_axle(ego) + chord * np.array([np.cos(middle), np.sin(middle)])
     return EgoState(
-        x_m=float(rear[0] + WHEELBASE_M / 2 * np.cos(yaw)),
-        y_m=float(rear[1] + WHEELBASE_M / 2 * np.sin(yaw)),
+        x_m=float(ego.x_m + chord * np.cos(middle)),
+        y_m=float(ego.y_m + chord * np.sin(middle)),
         yaw_rad=float(wrap_angle(yaw)),
         speed_mps=speed,
         acceleration_mps2=acceleration,
         yaw_rate_radps=speed * float(np.tan(steering)) / WHEELBASE_M,
         steering_rad=steering,
     )
-
-
-def rear_axle(ego: EgoState) -> Doubles:
-    """[2] x, y."""
-    heading = np.array([np.cos(ego.yaw_rad), np.sin(ego.yaw_rad)])
-    return np.array([ego.x_m, ego.y_m]) - WHEELBASE_M / 2 * heading
 
 
 def to_world(ego: EgoState, pose: Doubles) -> Doubles:
@@ -152,7 +146,7 @@ class Follower:
         if self._stands:
             acceleration = -ego.speed_mps / horizon
             return Control(acceleration, ego.steering_rad)
-        aim = self._at(here + max(LEAST_LOOK_M, LOOK_S * ego.speed_mps)) - rear_axle(ego)
+        aim = self._at(here + max(LEAST_LOOK_M, LOOK_S * ego.speed_mps)) - np.array([ego.x_m, ego.y_m])
         angle = float(np.arctan2(aim[1], aim[0])) - ego.yaw_rad
         return Control(acceleration, float(np.arctan2(2 * WHEELBASE_M * np.sin(angle), np.hypot(*aim))))
 

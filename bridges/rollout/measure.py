@@ -38,7 +38,7 @@ def bench_rollout(scene: Path | None, planner: str, seconds: float, seed: int = 
     for agents in ("replay", "idm"):
         steps, spent = 0, 0.0
         while spent < seconds:
-            driven = drive_apart(given, planner, LoopSettings(agents=agents), time_limit_s=60.0)  # type: ignore[arg-type]
+            driven = drive_apart(given, planner, LoopSettings(agents=agents), time_limit_s=60.0)
             steps += len(driven.episode.step_s)
             spent += len(driven.episode.step_s) / max(driven.steps_per_s, 1e-9)
         figures[f"{agents}_steps_per_s"] = round(steps / spent, 1)

@@ -14,7 +14,6 @@ from bridges.rollout.bicycle import (
     PlannerFault,
     advance,
     checked,
-    rear_axle,
 )
 
 
@@ -28,10 +27,10 @@ def driven(ego: EgoState, answer: Control, steps: int) -> list[EgoState]:
 @pytest.mark.parametrize("steering", [0.31, -0.17])
 def test_a_circle_has_the_radius_of_its_steering(steering: float) -> None:
     ego = EgoState(3.0, -2.0, 0.7, 5.0, steering_rad=steering)
-    rear = np.array([rear_axle(state) for state in driven(ego, Control(0.0, steering), 80)])
+    way = np.array([[state.x_m, state.y_m] for state in driven(ego, Control(0.0, steering), 80)])
     radius = WHEELBASE_M / np.tan(steering)
-    centre = rear[0] + radius * np.array([-np.sin(0.7), np.cos(0.7)])
-    assert np.allclose(np.hypot(*(rear - centre).T), abs(radius), atol=1e-9)
+    centre = way[0] + radius * np.array([-np.sin(0.7), np.cos(0.7)])
+    assert np.allclose(np.hypot(*(way - centre).T), abs(radius), atol=1e-9)
 
 
 def test_positive_steering_turns_left() -> None:
