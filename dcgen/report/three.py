@@ -41,7 +41,7 @@ def fetch(package: str = f"three@{VERSION}") -> Path:
     """Ask npm for the package, check its digest, and write the script. Raises DcgenError."""
     npm = shutil.which("npm")
     if npm is None:
-        raise DcgenError(f"three.js {VERSION} is fetched by npm, which is not there; install it, then {REMEDY}")
+        raise DcgenError(f"three.js {VERSION} is fetched by npm, which is not there; {REMEDY}")
     with tempfile.TemporaryDirectory() as folder:
         command = [npm, "pack", package, "--pack-destination", folder, "--silent"]
         try:
