@@ -168,7 +168,7 @@ def _idm(driver: Driver, gap_m: float, leader_mps: float) -> float:
 
 
 def idm_mps2(speed: float, wish: float, gap_m: float, leader_mps: float) -> float:
-    """Acceleration of the Intelligent Driver Model (Treiber et al., 2000). Speeds in m/s; gap_m from bumper to bumper."""
+    """Acceleration of the Intelligent Driver Model (Treiber et al., 2000). Speeds in m/s; gap_m between bumpers."""
     wish = max(wish, 0.1)
     over = min(OVERSPEED_MPS2, (speed - wish) / OVERSPEED_S) / ACCELERATE_MPS2
     free = 1 - (speed / wish) ** 4 if speed <= wish else -over
