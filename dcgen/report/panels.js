@@ -182,7 +182,7 @@ function drawTrajectory(scene, index) {
   const mid = [0, 1].map((axis) => (low[axis] + high[axis]) / 2);
   const at = ([x, y]) => (long ? [width / 2 + (x - mid[0]) * scale, height / 2 - 8 - (y - mid[1]) * scale]
     : [width / 2 - (y - mid[1]) * scale, height / 2 - 8 - (x - mid[0]) * scale]);
-  draw.lineCap = draw.lineJoin = "round";
+  draw.lineCap = "butt"; // pale pieces must not overlap
   draw.lineWidth = 5;
   for (let t = 0; t + 1 < points.length; t++) {
     draw.strokeStyle = COMMAND_COLOURS[scene.commands[scene.command[t]]];
