@@ -18,6 +18,7 @@ STEP_M = 1.0
 ONWARD_M = 60.0  # of route behind the scene's last pose
 AHEAD_POINTS = 60  # that an observation shows
 FAN_RAD = np.radians(np.arange(-30, 31, 5))
+LOOK_POINTS, SMOOTH_POINTS = 3, 2
 LEAST_ROUTE = 0.3  # of a drawn route, below which it has ended
 BACK, ON = 3, 40  # points around the last place among which the ego is looked for
 
@@ -74,8 +75,9 @@ def _by_drawing(world: StaticWorld, last: Doubles) -> Doubles:
     here, points = last.copy(), []
     for _ in range(round(ONWARD_M / STEP_M)):
         yaw = here[2] + FAN_RAD
-        ahead = here[:2] + STEP_M * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
-        strength = _strength(world, ahead, yaw) - 1e-3 * np.abs(FAN_RAD)
+        heading = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+        ahead = [_strength(world, here[:2] + STEP_M * n * heading, yaw) for n in range(1, LOOK_POINTS + 1)]
+        strength = np.mean(ahead, axis=0) - 1e-3 * np.abs(FAN_RAD)
         best = strength >= strength.max() - 1e-2
         if strength.max() < LEAST_ROUTE:
             break
@@ -83,7 +85,20 @@ def _by_drawing(world: StaticWorld, last: Doubles) -> Doubles:
         yaw_rad = here[2] + turn
         here = np.array([*(here[:2] + STEP_M * np.array([np.cos(yaw_rad), np.sin(yaw_rad)])), yaw_rad])
         points.append(here)
-    return np.array(points).reshape(-1, 3)
+    return _smooth(last, np.array(points).reshape(-1, 3))
+
+
+def _smooth(start: Doubles, points: Doubles) -> Doubles:
+    """The same points [R, 3] without the cells' zigzag, from a pose on."""
+    from scipy.ndimage import gaussian_filter1d
+
+    if len(points) < 3:
+        return points
+    before = start[:2] - np.arange(3 * SMOOTH_POINTS, -1, -1)[:, None] * STEP_M * [np.cos(start[2]), np.sin(start[2])]
+    line = gaussian_filter1d(np.concatenate([before, points[:, :2]]), SMOOTH_POINTS, axis=0, mode="nearest")
+    xy = np.concatenate([start[None, :2], line[len(before) :]])
+    slope = np.gradient(xy, axis=0)
+    return evenly(np.column_stack([xy, np.arctan2(slope[:, 1], slope[:, 0])]))[1:]
 
 
 def _strength(world: StaticWorld, points: Doubles, yaw: Doubles) -> Doubles:
