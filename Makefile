@@ -8,7 +8,7 @@ DEMO_ARGS ?=
 DEMO_EXTRAS := carla,render
 JOBS ?= 2
 
-.PHONY: demo setup test lint wheel clean three browser
+.PHONY: demo setup test lint wheel clean three browser screen
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/stamp-demo three
@@ -16,7 +16,7 @@ demo: $(VENV)/stamp-demo three
 
 setup: $(VENV)/stamp-dev three
 
-test: lint browser
+test: lint browser screen
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal
 
 # What dcgen report draws with; without it all else works.
@@ -27,6 +27,11 @@ three: | $(PY)
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ "$$(uname)" != Linux ] || \
 		.ci/system_packages chromium || echo "Going on without Chromium; tests of pages are skipped."
+
+# The window of dcgen view is tried on a screen that nobody sees.
+screen:
+	@{ command -v Xvfb && command -v xdotool; } >/dev/null || [ "$$(uname)" != Linux ] || \
+		.ci/system_packages xvfb xdotool || echo "Going on without Xvfb; the test of the window is skipped."
 
 lint: setup
 	$(PY) -m ruff check .

@@ -31,9 +31,9 @@ app = typer.Typer(
 app.add_typer(world.app, name="world")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(bench.app, name="bench")
+app.add_typer(forecast.app, name="forecast")
 app.add_typer(planner.app, name="benchmark")
 app.command()(planner.rollout)
-app.add_typer(forecast.app, name="forecast")
 app.command()(export.export)
 app.command()(report.report)
 
