@@ -1,10 +1,11 @@
 """Scenes with something in the ego's way, made by `dcgen scenario`: who stands there is an agent, or voxels alone.
 
-    python tests/benchmarks/obstacle_scenes.py FOLDER
+    PYTHONPATH=. python benchmarks/obstacle_scenes.py FOLDER [SHIFT]
     dcgen benchmark planners --scenes FOLDER --planner MODULE:CLASS -o RESULTS
 
 The ego of a scene drives on as if the way were free. Where an obstacle is voxels alone, as a building site is, they
-are set in the finished scene, in every frame where its grid reaches them. Metres, seconds.
+are set in the finished scene, in every frame where its grid reaches them. A SHIFT other than 0 moves every obstacle by
+up to 4 m along and 0.4 m across, and generates another world: scenes that nobody tuned on. Metres, seconds.
 """
 
 from __future__ import annotations
@@ -159,17 +160,29 @@ def with_site(scene: Scene, site: Obstacle, pose: tuple[float, float, float]) ->
     return replace(scene, labels=labels, instances=None, flow_mps=None, objects=None)
 
 
+def shifted(scene: ObstacleScene, shift: int) -> ObstacleScene:
+    """The scene with its obstacles elsewhere and another seed; itself for 0."""
+    if shift == 0:
+        return scene
+    rng = np.random.default_rng([shift, scene.seed])
+    moved = (
+        replace(one, ahead_m=one.ahead_m + rng.uniform(-4, 4), left_m=one.left_m + rng.uniform(-0.4, 0.4))
+        for one in scene.obstacles
+    )
+    return replace(scene, seed=scene.seed + 1000 * shift, obstacles=tuple(moved))
+
+
 def _agent(obstacle: Obstacle, pose: tuple[float, float, float]) -> dict:
     x, y, yaw = pose
     key = {"t_s": 0, "x": round(x, 2), "y": round(y, 2), "yaw_deg": round(float(np.degrees(yaw)), 1)}
     return {"class": obstacle.kind, "keyframes": [key]}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, shift: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for scene in SCENES:
-        print(write_scene(scene, folder), flush=True)
+        print(write_scene(shifted(scene, shift), folder), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
