@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from dcgen.errors import CheckpointError
-from dcgen.tensor_file import read_tensors, write_tensors, write_whole
+from dcgen.tensor_file import read_tensors, write_tensors
+from dcgen.whole_file import write_whole
 
 FORMAT = "dcgen-parts 1"
 DIGEST = "index_sha256"
@@ -37,7 +38,8 @@ def write_parts(
             write_tensors(path, part, {})
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
         content = {"format": FORMAT, "about": about, "files": files, "split": shapes}
-        write_whole(index, json.dumps({**content, DIGEST: _digest(content)}, indent=1).encode())
+        said = json.dumps({**content, DIGEST: _digest(content)}, indent=1).encode()
+        write_whole(index, said, fault=CheckpointError, remedy="free the disk")
     except BaseException:  # an interrupt too leaves what was there before
         for path in written:
             if path.name not in _named(index):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dcgen.errors import CheckpointError
+from dcgen.whole_file import write_whole
 
 DIGEST, SAID_DIGEST = "tensors_sha256", "metadata_sha256"
 
@@ -23,25 +22,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     digests = {DIGEST: _digest(plain), SAID_DIGEST: _said_digest(metadata)}
     head, numbers = _ordered(save(plain, metadata | digests))
-    write_whole(path, head, numbers)
-
-
-def write_whole(path: Path, *parts: bytes | memoryview) -> None:
-    """Bytes written beside a file's place, then renamed to it. Raises CheckpointError."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:  # safetensors' own save_file would leave it readable by its owner alone
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}); free the disk") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    write_whole(path, head, numbers, fault=CheckpointError, remedy="free the disk")
 
 
 def _said_digest(metadata: dict[str, str]) -> str:

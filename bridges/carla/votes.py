@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcgen.compiled import compiled
 from dcgen.types import MOVING_MPS, NUM_CLASSES, UNKNOWN, AgentTracks, Doubles, Floats, GridSpec, Labels, Semantics
-from scenarios.paint import compiled
 
 FREE_STEP_M = 1.5  # as CarlaSC was recorded
 FREE_SAMPLES_A_HIT = 16  # see _labels

@@ -15,6 +15,7 @@ from bridges.rollout.closed_loop import LoopSettings
 from bridges.rollout.order import SCENE_SUFFIXES
 from bridges.workers import choose_workers
 from dcgen.errors import DcgenError, PlannerError, SceneError
+from dcgen.whole_file import write_whole
 
 FORMAT, VERSION = "dcgen-planner-benchmark", 1
 MULTIPLIERS = ("no_collision", "drivable_area", "driving_direction")
@@ -205,15 +206,4 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Bytes written beside a file's place, then renamed to it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as fault:
-        partial.unlink(missing_ok=True)
-        reason = (fault.strerror or str(fault)).lower()
-        raise PlannerError(f"{path}: cannot be written ({reason}); choose another folder") from fault
+    write_whole(path, data, fault=PlannerError, remedy="choose another folder")

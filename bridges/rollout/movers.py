@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bridges.rollout import kernels
 from bridges.rollout.traffic import TrafficState
+from dcgen.compiled import compiled
 from dcgen.types import AgentTracks, Doubles, Floats, GridSpec, Labels, Scene
-from scenarios.paint import compiled
 
 WHOLE = 0.5  # of its most voxels: a frame that shows less of an object is not taken for its shape
 

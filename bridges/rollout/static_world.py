@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bridges.rollout import kernels
 from bridges.rollout.kernels import MOVER, TILE
+from dcgen.compiled import compiled
 from dcgen.errors import SceneError
 from dcgen.types import (
     HEIGHT_SCALE_M,
@@ -26,7 +27,6 @@ from dcgen.types import (
     Scene,
     Semantics,
 )
-from scenarios.paint import compiled
 
 MOST_TILES, MOST_COLUMNS = 20_000_000, 80_000_000
 HEIGHT = STATIC_CHANNELS.index("height")

@@ -6,14 +6,14 @@ agent moves with its box, turning included; everything else stands still in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcgen.compiled import compiled
 from dcgen.types import MOVABLE, AgentTracks, Clip, Doubles, Floats, GridSpec, Labels
 
 Instances = NDArray[np.int32]
@@ -68,7 +68,7 @@ def owners(
     owner = np.empty(labels.shape, np.int32)
     boxes = _boxes(agents, grid, world_se3_grid)
     scale = (1 / max(grid.voxel_m[:2]), 1 / grid.voxel_m[2])
-    run: Any = _compiled(claim) if fast else claim_numpy
+    run: Any = compiled(claim) if fast else claim_numpy
     run(*boxes, *_axes(grid), *scale, REACH, movable, labels, np.empty(grid.shape), owner)
     return owner
 
@@ -92,7 +92,7 @@ def rigid_flow(
     table = _displacement(agents, world_se3_grid, step, over_ground)[frames]
     flow = np.zeros((*owner.shape, 3), np.float32)
     stirs = (table != 0).any(axis=(2, 3))  # NaN is not 0
-    run: Any = _compiled(displace) if fast else displace_numpy
+    run: Any = compiled(displace) if fast else displace_numpy
     run(owner, table, stirs, *_axes(grid), flow)
     return flow
 
@@ -158,17 +158,6 @@ def _displacement(agents: AgentTracks, world_se3_grid: Doubles, step: int, over_
         known = known[:, here] & known[:, there]
         table[:, here] = np.where(known[..., None, None], (moved - np.eye(4))[..., :3, :], np.nan)
     return np.ascontiguousarray(table.swapaxes(0, 1))
-
-
-@cache
-def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """The kernel as machine code, compiled at first use and kept on disk where that is possible."""
-    import numba
-
-    try:
-        return numba.njit(cache=True, nogil=True)(kernel)
-    except RuntimeError:  # no writable place for the cache
-        return numba.njit(nogil=True)(kernel)
 
 
 def claim(

@@ -5,13 +5,10 @@ X/Y/Z voxel axes, Q quad. Faces that look the same are one quad; bottom faces ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from dcgen.compiled import compiled
 from dcgen.export import surface_kernels
 from dcgen.export.frame import Frame
 from dcgen.export.look import Look, paint_of
@@ -72,7 +69,7 @@ def _surface(frame: Frame, look: Look, sides: tuple[tuple[int, int], ...]) -> tu
     for axis, sign in sides:
         most = _exposed(padded, axis, sign)
         corners, colour = np.empty((most, 4, 3), np.int16), np.empty((most, 4, 3), np.uint8)
-        found = _compiled(surface_kernels.lit_faces)(
+        found = compiled(surface_kernels.lit_faces)(
             padded.ravel(), np.array(frame.grid.shape, np.int64), colours, axis, sign, light_of(axis, sign, sun),
             bool(sign * sun[axis] > 0), step, ring_of(axis, sign), corners, colour, top,
         )  # fmt: skip
@@ -94,17 +91,3 @@ def _metres(frame: Frame, axis: int, corners: NDArray[np.int16], colour: NDArray
     lap[..., axis] = 0
     metres = np.asarray(frame.grid.origin_m, np.float32) + (at + lap) * np.asarray(frame.grid.voxel_m, np.float32)
     return quads(metres, colour)
-
-
-def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    return _compile(kernel)
-
-
-@cache
-def _compile(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    import numba
-
-    try:
-        return numba.njit(cache=True, nogil=True)(kernel)
-    except RuntimeError:  # no writable place for the cache
-        return numba.njit(nogil=True)(kernel)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
-import os
 import re
-import secrets
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +17,7 @@ from dcgen.report.scores import Scores
 from dcgen.report.three import LICENCE, VERSION, three_script
 from dcgen.scene_file import check_destination
 from dcgen.types import CLASS_NAMES, MOVABLE, PALETTE, SURFACES, Semantics
+from dcgen.whole_file import write_whole
 
 SCRIPTS = ("cameras.js", "stage.js", "scene.js", "panels.js", "player.js", "start.js")
 MOST_BYTES = 100 << 20  # of a page: what a phone still opens
@@ -63,7 +62,7 @@ def write_report(
                 "take fewer scenes, or fewer frames of each with --frames"
             )
         bar(len(parts), len(paths))
-    _write_whole(output, _page(heads, parts, script))
+    write_whole(output, _page(heads, parts, script), fault=SceneError, remedy="choose another output")
     return output
 
 
@@ -117,19 +116,3 @@ def _page(heads: list[dict[str, Any]], scenes: list[str], three: str) -> bytes:
 
 def _asset(name: str) -> str:
     return (files("dcgen.report") / name).read_text(encoding="utf-8")
-
-
-def _write_whole(output: Path, text: bytes) -> None:
-    """Written beside its place, then renamed to it."""
-    part = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.part")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, output)
-    except OSError as fault:
-        raise SceneError(f"{output}: cannot be written ({fault.strerror or fault}); choose another output") from fault
-    finally:
-        part.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ def unfolded(frame: Frame, axis: int, sign: int) -> tuple[np.ndarray, np.ndarray
     sun, step = sun_direction(frame), sun_step(frame)
     sunny = bool(sign * sun[axis] > 0)
     corners, colour = np.empty((paint.size, 4, 3), np.int16), np.empty((paint.size, 4, 3), np.uint8)
-    found = surface._compiled(lit_faces)(
+    found = surface.compiled(lit_faces)(
         np.pad(paint, 1).ravel(), np.array(paint.shape), colours, axis, sign, light_of(axis, sign, sun), sunny, step,
         ring_of(axis, sign), corners, colour, np.zeros((*paint.shape[:2], 3), np.uint8),
     )  # fmt: skip
