@@ -39,7 +39,8 @@ def _walk(lanes: dict[str, Lane], spot: Spot, length_m: float, rng: np.random.Ge
     """Along a sidewalk from a spot, either way, going on where the next begins and turning round at a dead end."""
     backward = bool(rng.random() < 0.5)
     here, line = spot.lane, lanes[spot.lane].centre_m[:, :2]
-    line = line[: spot.row + 1][::-1] if backward else line[spot.row :]
+    behind, before = line[: spot.row + 1][::-1], line[spot.row :]
+    line, other = (behind, before) if backward else (before, behind)
     aside = float(rng.uniform(-0.25, 0.25) * lanes[here].width_m.max())
     points, driven, seen = [line], _length(line), {here}
     while driven < length_m:
@@ -52,7 +53,8 @@ def _walk(lanes: dict[str, Lane], spot: Spot, length_m: float, rng: np.random.Ge
         ]
         key, flip, gap = min(ends, key=lambda end: end[2], default=("", False, np.inf))
         if gap > 2.0:
-            points.append(np.concatenate(points)[::-1][1:])
+            back = np.concatenate(points)[::-1][1:]
+            points.append(back if len(back) else other[1:])  # who stands at the lane's end walks along it
         else:
             seen.add(key)
             points.append(lanes[key].centre_m[:: -1 if flip else 1, :2])
