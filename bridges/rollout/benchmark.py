@@ -98,8 +98,10 @@ def run_job(job: Job) -> str:
         return str(fault)
     result = driven.to_dict()
     timing = {name: result.pop(name) for name in ("steps_per_s", "slowest_answer_s")}
-    _write(Path(job.place + ".png"), picture(driven.episode, driven.scene, driven.scores.contacts))
-    text = json.dumps({"digest": job.digest, "result": result, "timing": timing}, indent=1)
+    drawn = picture(driven.episode, driven.scene, driven.scores.contacts)
+    _write(Path(job.place + ".png"), drawn)
+    made = {"digest": job.digest, "result": result, "timing": timing}
+    text = json.dumps({**made, "sha256": _checksum(made, drawn)}, indent=1)
     _write(Path(job.place + ".json"), text.encode())
     return ""
 
@@ -189,10 +191,15 @@ def _finished(job: Job) -> dict[str, Any] | None:
     """The result of a job, if there is one that was made in the same way."""
     try:
         found = json.loads(Path(job.place + ".json").read_text(encoding="utf-8"))
-        same = found["digest"] == job.digest and Path(job.place + ".png").is_file()
-        return found if same and set(TERMS) <= set(found["result"]) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = found.pop("sha256") == _checksum(found, Path(job.place + ".png").read_bytes())
+        return found if whole and found["digest"] == job.digest else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _checksum(made: dict[str, Any], drawn: bytes) -> str:
+    """Of a result and its picture: what was changed since is driven again."""
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode() + drawn).hexdigest()
 
 
 def _make_folder(folder: Path) -> None:

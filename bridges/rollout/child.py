@@ -54,6 +54,7 @@ def main() -> None:
     os.dup2(2, 1)
     _end_with_parent()
     planner: Any = None
+    own = os.getpid()
     while True:
         try:
             kind, content = pickle.loads(receive(incoming))
@@ -67,7 +68,12 @@ def main() -> None:
             reply: dict[str, Any] = {"answer": answer}
         except BaseException as fault:  # SystemExit is no way out of an episode either
             reply = {"fault": told(fault)}
-        send(outgoing, json.dumps(reply).encode())
+        if os.getpid() != own:  # a copy that the planner made of its process: two would answer each question
+            os._exit(0)
+        try:
+            send(outgoing, json.dumps(reply).encode())
+        except OSError:  # the planner closed what is not its own, or nobody waits any more
+            return
 
 
 def _asked(planner: Any, kind: str, content: Any) -> Any:
@@ -131,7 +137,10 @@ def told(fault: BaseException) -> str:
     """One line that says what was raised and where."""
     if isinstance(fault, (Unusable, _planner_fault())):
         return str(fault)
-    words = " ".join(str(fault).split())[:200]
+    try:
+        words = " ".join(str(fault).split())[:200]
+    except Exception:  # its own words are the planner's, too
+        words = ""
     steps = [step for step in traceback.extract_tb(fault.__traceback__) if step.filename != __file__]
     steps = [step for step in steps if "importlib" not in step.filename]
     place = f" ({Path(steps[-1].filename).name}:{steps[-1].lineno})" if steps else ""

@@ -20,6 +20,7 @@ from bridges.rollout.road import lanes_of, road_field, speed_limit_mps
 from bridges.rollout.route import RouteAhead, reference_of, route_of
 from bridges.rollout.static_world import static_world
 from bridges.rollout.traffic import Traffic, TrafficState
+from dcgen.errors import SceneError
 from dcgen.instances import with_motion
 from dcgen.types import (
     NUM_CLASSES,
@@ -37,6 +38,7 @@ from scenarios.layout import draw_agents
 
 USUAL_DT_S = 0.2  # of a scene of one frame
 USUAL_FRAMES = 16
+SHORTEST_DT_S, LONGEST_DT_S = 0.01, 10.0
 COMMAND_POINTS = 16  # of route ahead, that say whether it turns
 ABOVE_GROUND_M = 0.15
 AgentsMode = Literal["replay", "idm"]
@@ -75,6 +77,11 @@ class ClosedLoop:
         self.settings, self.name, self._scene = settings, name or scene.metadata.get("name", "scene"), scene
         recorded = len(scene.time_s)
         self.dt_s = float(np.mean(np.diff(scene.time_s))) if recorded > 1 else USUAL_DT_S
+        if not SHORTEST_DT_S <= self.dt_s <= LONGEST_DT_S:
+            raise SceneError(
+                f"{self.name}: /frames/time_s: frames {self.dt_s:g} s apart are none to drive by; "
+                f"take a scene of {SHORTEST_DT_S:g} to {LONGEST_DT_S:g} s a frame"
+            )
         self.frames = settings.frames or (recorded if recorded > 1 else USUAL_FRAMES)
         self._world = static_world(scene, scene.instances)
         self._movers = Movers(scene, scene.instances, scene.objects)

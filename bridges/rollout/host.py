@@ -19,11 +19,13 @@ from bridges.planner import Control, Observation, Task, Trajectory
 from bridges.rollout.bicycle import PlannerFault
 from bridges.rollout.child import receive, send
 from dcgen.errors import PlannerError
+from dcgen.export.plain import plain
 
 TIME_LIMIT_S = 2.0  # for an answer
 START_LIMIT_S = 120.0  # to be loaded, and to get ready for an episode: weights take a while to read
 CLOSE_LIMIT_S = 10.0
 MOST_ANSWER_BYTES = 1 << 20
+MOST_WORDS = 400
 _BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from bridges.rollout.child import main; main()"
 
 
@@ -100,16 +102,18 @@ class PlannerProcess:
             if isinstance(found, Exception):
                 raise found
             reply = json.loads(found)
+            if not isinstance(reply, dict) or not reply.keys() & {"fault", "answer"}:
+                raise ValueError
         except Empty:
             self._stop()
             raise PlannerFault(f"took longer than {limit_s:g} s {doing}") from None
         except (OSError, EOFError):
             raise PlannerFault(f"its process ended ({self._end()}) instead of answering") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             self._stop()
             raise PlannerFault(f"answered with more than {MOST_ANSWER_BYTES} bytes, or none that can be read") from None
         if "fault" in reply:
-            raise PlannerFault(str(reply["fault"]))
+            raise PlannerFault(plain(str(reply["fault"]), MOST_WORDS))  # they go into files and onto terminals
         return reply["answer"]
 
     def _exchange(self, message: bytes, replies: SimpleQueue[bytes | Exception]) -> None:

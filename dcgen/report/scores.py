@@ -7,7 +7,6 @@ within. Beside a scene NAME.h5, NAME.scores.json and then NAME.json are looked f
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,15 +48,21 @@ class Scores:
 
 def _read(path: Path) -> Scores:
     try:
+        if path.exists() and not path.is_file():
+            raise SceneError(f"{path}: is no file of scores; pass what a rollout or a scoring left")
         if path.stat().st_size > MOST_BYTES:
             raise SceneError(f"{path}: scores of more than {MOST_BYTES >> 20} MB; pass those of one rollout")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return _scores(path, json.loads(path.read_text(encoding="utf-8")))
     except OSError as fault:
         raise SceneError(
             f"{path}: cannot be read ({(fault.strerror or str(fault)).lower()}); check the path"
         ) from fault
     except (ValueError, RecursionError) as fault:
-        raise SceneError(f"{path}: is not JSON; pass what a rollout or a scoring left") from fault
+        raise SceneError(f"{path}: is not JSON, or nested too deep; pass what a rollout left") from fault
+
+
+def _scores(path: Path, found: Any) -> Scores:
+    """The scores within what a file holds. Raises SceneError, RecursionError."""
     if not isinstance(found, (dict, list)):
         raise SceneError(f"{path}: holds neither a table nor a list of scores; pass what a rollout left")
     named: dict[str, Figures] = {}
@@ -88,7 +93,7 @@ def _flat(table: dict[str, Any], before: str = "") -> list[tuple[str, float | st
         elif isinstance(value, bool):
             rows.append((name, "yes" if value else "no"))
         elif isinstance(value, (int, float)):
-            rows.append((name, value if math.isfinite(value) and abs(value) < 1e15 else plain(str(value), 30)))
+            rows.append((name, value if abs(value) < 1e15 else plain(str(value), 30)))
         elif isinstance(value, str) and value:
             rows.append((name, plain(value, 120)))
     return rows

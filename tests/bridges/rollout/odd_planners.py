@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+import struct
 import time
+from contextlib import suppress
 
 import numpy as np
 
@@ -76,6 +79,49 @@ class Scribbles(Steady):
     def plan(self, observation: Observation) -> object:
         observation.occupancy[:] = 0
         return Control(0.0, 0.0)
+
+
+class Forks(Steady):
+    def plan(self, observation: Observation) -> object:
+        return Control(2.0 if os.fork() else -2.0, 0.0)
+
+
+class Mutters(Steady):
+    def plan(self, observation: Observation) -> object:
+        raise ValueError("a\0b \ud800 \x1b[2J")
+
+
+class Wordless(Steady):
+    def plan(self, observation: Observation) -> object:
+        raise Unspeakable
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Shuts(Steady):
+    def plan(self, observation: Observation) -> object:
+        os.closerange(3, 64)
+        return Control(0.0, 0.0)
+
+
+class Forges(Steady):
+    """Writes into the pipe of its answers: a number where a table is due."""
+
+    def plan(self, observation: Observation) -> object:
+        for pipe in (fd for fd in range(3, 16) if _is_pipe(fd)):
+            with suppress(OSError):
+                os.write(pipe, struct.pack("<q", 1) + b"1")
+        return Control(0.0, 0.0)
+
+
+def _is_pipe(fd: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False
 
 
 class Unready(Steady):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bridges.rollout.closed_loop import LoopSettings
+from bridges.rollout.closed_loop import ClosedLoop, LoopSettings
 from bridges.rollout.drive import drive_apart
 from bridges.rollout.host import PlannerProcess
-from dcgen.errors import PlannerError
+from dcgen.errors import PlannerError, SceneError
 from dcgen.scene_file import load_scene, save_scene
 from tests.bridges.rollout.small_worlds import scene_of
 from tests.conftest import Run
@@ -27,6 +29,10 @@ FAILURES = {
     "OtherType": "answered with dict",
     "Leaps": "impossible motion: 400 m/s",
     "Scribbles": "read-only",
+    "Mutters": r"raised ValueError: [^\x00\x1b\ud800]*\(odd",
+    "Wordless": r"raised Unspeakable \(odd_planners.py:\d+\)",
+    "Shuts": "its process ended",
+    "Forges": "none that can be read",
     "Unready": "raised RuntimeError: no weights",
 }
 
@@ -55,6 +61,18 @@ def test_who_cannot_be_loaded_is_refused_at_once(target: str, why: str) -> None:
         PlannerProcess(target)
 
 
+def test_a_copy_of_the_planner_s_process_answers_nothing() -> None:
+    driven = drive_apart(scene_of(frames=5), f"{ODD}:Forks", LoopSettings(), time_limit_s=20.0)
+    assert not driven.scores.failure and (driven.episode.acceleration_mps2[1:] > 0).all()
+
+
+@pytest.mark.parametrize("dt_s", [1e-6, 1e7])
+def test_a_clock_by_which_nobody_drives_is_refused(dt_s: float) -> None:
+    scene = scene_of(frames=3)
+    with pytest.raises(SceneError, match="s apart are none to drive by"):
+        ClosedLoop(replace(scene, time_s=np.arange(3) * dt_s), LoopSettings())
+
+
 def test_a_rollout_leaves_a_scene_and_its_marks(run: Run, tmp_path: Path) -> None:
     source, output = save_scene(scene_of(frames=4), tmp_path / "street.h5"), tmp_path / "out" / "driven.h5"
     result = run("rollout", source, "--planner", f"{ODD}:Talks", "--agents", "idm", "--json", "-o", output)
@@ -81,10 +99,12 @@ def test_a_batch_goes_on_past_failures_and_is_taken_up_again(run: Run, tmp_path:
     page = (output / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4 and "http" not in page.replace("http-equiv", "")
     made = {path: path.stat().st_mtime_ns for path in (output / "episodes").iterdir()}
-    next(iter((output / "episodes").glob("b-*Steady*.json"))).write_text("{}")
+    kept = next(iter((output / "episodes").glob("b-*Steady*.json")))
+    kept.write_text(re.sub(r'"epdms": [\d.]+', '"epdms": 0.123', kept.read_text()))
+    next(iter((output / "episodes").glob("a-*Steady*.png"))).write_bytes(b"cut")
     assert json.loads(run(*asked).out)["episodes"] == results["episodes"]
     again = {path for path in made if path.stat().st_mtime_ns != made[path]}
-    assert {path.name[0] for path in again} == {"b"} and len(again) == 2
+    assert {path.name[0] for path in again} == {"a", "b"} and len(again) == 4
     assert "failed in a: raised KeyError" in run(*[word for word in asked if word != "--json"]).out
 
 
