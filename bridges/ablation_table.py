@@ -81,7 +81,8 @@ CLAIMS = (
 def claims_of(runs: Runs) -> list[dict[str, Any]]:
     """What came of each claim whose variants were trained: the gain where it was measured, and a verdict on the best.
 
-    A claim holds where the mean reaches the paper's figure; in sign, where it is beyond "no gain" by its spread.
+    A claim holds where the mean reaches the paper's figure; in sign, where it is beyond "no gain" by its spread. Where
+    that is so of some pairs of variants alone, the verdict names them.
     """
     found = []
     for claim in CLAIMS:
@@ -92,6 +93,9 @@ def claims_of(runs: Runs) -> list[dict[str, Any]]:
             best = max(pairs, key=lambda pair: pair["mean"])
             sure = best["mean"] - (best["spread"] or 0.0) > claim.neutral
             verdict = HOLDS if sure and best["mean"] >= claim.paper else SIGN if sure else FAILS
+            gained = [pair["where"] for pair in pairs if pair["mean"] - (pair["spread"] or 0.0) > claim.neutral]
+            if 0 < len(gained) < len(pairs):
+                verdict += f", {' and '.join(gained)} only"
             found.append(
                 {"claim": claim.text, "paper": claim.paper, "unit": claim.unit, "measured": pairs, "verdict": verdict}
             )
