@@ -148,7 +148,9 @@ def _as_file_name(text: str) -> str:
 def _given_scene(scenario: Scenario) -> Scene | None:
     from dcgen.scene_file import load_scene
 
-    return None if scenario.scene_path is None else load_scene(scenario.scene_path)
+    if scenario.scene_path is None:
+        return None
+    return load_scene(scenario.scene_path, motion=scenario.edit is not None)  # whose voxels an edit takes away
 
 
 def _load(name: str) -> Model:

@@ -12,7 +12,7 @@ from dcgen.types import AgentTracks, Scene, Semantics
 from scenarios.agents import scenario_agents
 from scenarios.edits import edit_agents, joined, lengthened
 from scenarios.ego import EgoPlan, place_of
-from scenarios.given import Given, agents_mask, box_mask, cut, read_mask
+from scenarios.given import Given, agents_mask, box_mask, cut, instances_mask, read_mask
 from scenarios.schema import Agent, Move, Pose, Scenario, Traffic
 from scenarios.sources import name_of
 
@@ -77,6 +77,7 @@ def _edited(
         edited = edit_agents(scene, edit, added, moved, name_of(scenario))
         others = edited.agents
         anew |= agents_mask(scene, edited.touched, edit.margin_m)
+        anew |= instances_mask(scene, [*(move.id for move in edit.move), *edit.remove])
     if scenario.inpaint is not None:
         anew |= inpaint_mask(scenario, scene)
     if not anew.any():

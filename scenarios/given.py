@@ -108,6 +108,13 @@ def agents_mask(scene: Scene, agents: AgentTracks, margin_m: float) -> NDArray[n
     return mask
 
 
+def instances_mask(scene: Scene, ids: Sequence[int]) -> NDArray[np.bool_]:
+    """[T, X, Y, Z] voxels that belong to these agents of the scene, beyond their boxes, too; none without instances."""
+    if scene.instances is None:
+        return np.zeros(scene.labels.shape, bool)
+    return np.isin(scene.instances, np.flatnonzero(np.isin(scene.agents.id, ids)) + 1)
+
+
 def read_mask(path: Path, scene: Scene, source: str) -> NDArray[np.bool_]:
     """A mask [T, X, Y, Z] from a .npy file of bool or uint8, in the scene's own frames."""
     want = scene.labels.shape

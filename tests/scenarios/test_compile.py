@@ -315,6 +315,19 @@ def test_agents_are_added_moved_and_removed(recorded: Scene) -> None:
         compiled(recorded, map="crossroads", edit={})
 
 
+def test_what_belongs_to_a_touched_agent_goes_with_it_beyond_its_box(recorded: Scene) -> None:
+    scene = replace(recorded, instances=np.zeros(recorded.labels.shape, np.uint16))
+    far, other = (slice(None), 60, 3, 5), (slice(None), 2, 58, 4)
+    assert scene.instances is not None
+    scene.instances[far], scene.instances[other] = 1, 2
+    for edit in ({"move": [{"id": 5, "by": [0, 3.5]}]}, {"remove": [5]}):
+        for given, gone in ((scene, True), (recorded, False)):
+            made = compiled(given, map="crossroads", edit=edit).given
+            assert made is not None
+            assert (made.scene.labels[far] == UNKNOWN).all() == gone
+            np.testing.assert_array_equal(made.scene.labels[other], recorded.labels[other])
+
+
 def test_outpainting_moves_the_view_along_the_way(recorded: Scene) -> None:
     made = compiled(recorded, map="crossroads", outpaint={"along_m": 16.0})
     np.testing.assert_allclose(made.world_se3_ego[0, :2, 3], [-34, -1.8], atol=0.05)
