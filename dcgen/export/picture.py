@@ -15,7 +15,7 @@ from dcgen.export.frame import Frame
 from dcgen.export.look import Look
 from dcgen.export.mesh import Mesh
 from dcgen.export.painter import BACKGROUND, paint
-from dcgen.export.props import EGO_COLOUR, PATH_COLOUR
+from dcgen.export.props import COMMAND_COLOURS, EGO_COLOUR, PATH_COLOUR
 from dcgen.export.scenery import frame_mesh
 from dcgen.export.worker import Open3DWorker, WorkerFailed
 from dcgen.types import CLASS_NAMES, PALETTE
@@ -110,9 +110,8 @@ def _title(draw: ImageDraw.ImageDraw, frame: Frame, caption: Caption, page: Page
     right -= round(draw.textlength(moment, small)) + page.px(22)
     name = frame.command.name
     half, width = page.px(17), round(draw.textlength(name, small))
-    draw.rounded_rectangle(
-        [right - width - page.px(24), middle - half, right, middle + half], radius=half, fill=EGO_COLOUR
-    )
+    pill = [right - width - page.px(24), middle - half, right, middle + half]
+    draw.rounded_rectangle(pill, radius=half, fill=COMMAND_COLOURS[frame.command])
     draw.text((right - page.px(12), middle), name, (255, 255, 255), small, anchor="rm")
 
 

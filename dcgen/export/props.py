@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 from dcgen.export.frame import EGO_SIZE_M, Frame, corners_m
 from dcgen.export.look import Look, id_colour
 from dcgen.export.mesh import Colour, Mesh, beams, box_mesh, empty, flat_quads, join, quads
-from dcgen.types import LAYOUT_CHANNELS, PALETTE, Doubles, Floats, Semantics
+from dcgen.types import LAYOUT_CHANNELS, PALETTE, Command, Doubles, Floats, Semantics
 
 EGO_COLOUR: Colour = (255, 96, 40)
 PATH_COLOUR: Colour = (255, 170, 60)
 MIST: Colour = (226, 231, 237)
+# In pictures and on pages alike, under white letters.
+COMMAND_COLOURS: dict[Command, Colour] = {
+    Command.STATIC: (125, 134, 152),
+    Command.FORWARD: (47, 158, 107),
+    Command.LEFT: (224, 138, 0),
+    Command.RIGHT: (124, 92, 255),
+}
 _UNMAPPED = (219, 222, 217)
 # How each channel of a layout is drawn, over those before it.
 _INK: dict[str, Colour] = {

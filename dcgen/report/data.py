@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dcgen.export.birdseye import birdseye
 from dcgen.export.frame import frame_of
 from dcgen.export.plain import plain
+from dcgen.export.props import COMMAND_COLOURS
 from dcgen.instances import with_motion
 from dcgen.scene_file import load_scene
 from dcgen.types import LAYOUT_CHANNELS, MOVABLE, UNKNOWN, Command, Floats, Scene
@@ -77,6 +78,7 @@ def _head(scene: Scene, path: Path) -> dict[str, Any]:
         "provenance": {name: plain(text, 300) for name, text in provenance.items() if text},
         "distance_m": round(float(moved), 2),
         "commands": [command.name.lower() for command in Command],
+        "command_colours": [f"rgb{COMMAND_COLOURS[command]}" for command in Command],
         "layout_codes": LAYOUT_CODES,
     }
 

@@ -2,7 +2,6 @@
 // Text out of a scene becomes text alone, never markup.
 "use strict";
 
-const COMMAND_COLOURS = { static: "#7d8698", forward: "#2f9e6b", left: "#e08a00", right: "#7c5cff" };
 const LAYOUT_COLOURS = {
   road: [108, 98, 124], junction: [90, 80, 105], sidewalk: [205, 140, 200], crosswalk: [236, 232, 244], marking: [214, 208, 226],
   route: [255, 150, 40], vehicle: [40, 110, 230], bicycle: [20, 200, 210], pedestrian: [230, 40, 70],
@@ -110,7 +109,7 @@ function drawTimeline(scene, index) {
   const at = (t) => 6 + (t / last) * (width - 12);
   const band = 7;
   for (let t = 0; t < scene.frames; t++) {
-    draw.fillStyle = COMMAND_COLOURS[scene.commands[scene.command[t]]];
+    draw.fillStyle = scene.command_colours[scene.command[t]];
     const [from, to] = [Math.max(0, at(t - 0.5)), Math.min(width, at(t + 0.5))];
     draw.fillRect(from, height - band, to - from + 0.5, band);
   }
@@ -185,7 +184,7 @@ function drawTrajectory(scene, index) {
   draw.lineCap = "butt"; // pale pieces must not overlap
   draw.lineWidth = 5;
   for (let t = 0; t + 1 < points.length; t++) {
-    draw.strokeStyle = COMMAND_COLOURS[scene.commands[scene.command[t]]];
+    draw.strokeStyle = scene.command_colours[scene.command[t]];
     draw.globalAlpha = t < index ? 1 : 0.38;
     draw.beginPath();
     draw.moveTo(...at(points[t]));
@@ -219,7 +218,7 @@ function drawScale(draw, width, height, scale) {
 function showMoment(scene, index) {
   const command = scene.commands[scene.command[index]];
   byId("command").textContent = command;
-  byId("command").style.background = COMMAND_COLOURS[command];
+  byId("command").style.background = scene.command_colours[scene.command[index]];
   byId("now").textContent = `${(scene.speed_mps[index] * 3.6).toFixed(0)} km/h`;
   const total = scene.time_s[scene.frames - 1];
   byId("clock").replaceChildren(`${scene.time_s[index].toFixed(1)} / ${total.toFixed(1)} s`, make("small", `frame ${index + 1} of ${scene.frames}`));

@@ -11,15 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dcgen.errors import DcgenError, SceneError
+from dcgen.export.frame import frame_of
+from dcgen.export.picture import Caption, PageSize, compose
 from dcgen.instances import with_motion
 from dcgen.report import data
 from dcgen.report.data import LAYOUT_CODES, as_json, layout_codes, pack_scene
 from dcgen.report.scores import Scores
 from dcgen.report.three import classic, unpack
 from dcgen.scene_file import save_scene
-from dcgen.types import LAYOUT_CHANNELS, MOVABLE, AgentTracks, Scene
+from dcgen.types import LAYOUT_CHANNELS, MOVABLE, AgentTracks, Command, Scene
 from tests.dcgen.small import GRID, path, street
 
 
@@ -78,6 +81,18 @@ def test_what_is_drawn_last_lies_on_top() -> None:
 def test_json_ends_no_script_and_is_the_same_text(text: str) -> None:
     made = as_json({"text": text})
     assert not re.search("[<>&\u2028]", made) and json.loads(made)["text"] == text
+
+
+@pytest.mark.parametrize("command", Command)
+def test_a_command_has_one_colour_on_pages_and_in_pictures(command: Command, tmp_path: Path) -> None:
+    made = replace(scene(2), command=np.full(2, command, np.int8))
+    packed = pack_scene(save_scene(made, tmp_path / "a.h5"))
+    told = packed["command_colours"][packed["command"][0]]
+    page = PageSize(800)
+    image = compose(frame_of(made, 0), Caption("a", "b"), page, lambda mesh, camera: Image.new("RGB", camera.size_px))
+    strip = np.asarray(image)[: page.strip_px].reshape(-1, 3)
+    seen = {f"rgb({r}, {g}, {b})" for r, g, b in strip.tolist()}
+    assert told in seen and not seen & {*packed["command_colours"]} - {told}
 
 
 def test_scores_are_found_by_scene(tmp_path: Path) -> None:
