@@ -74,17 +74,18 @@ class _Page:
         self.image.paste(seen.resize(self.image.size, Image.Resampling.NEAREST))
 
     def agents(self, episode: Episode) -> None:
+        """Everybody's way, and a body where one is at the end."""
         agents = episode.agents
         for n in range(len(agents.id)):
             there = np.flatnonzero(agents.valid[n])
             if not len(there):
                 continue
             colour = tuple(int(c) for c in PALETTE[agents.class_id[n]])
-            way = agents.pose[n, there]
             for part in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):  # not across a gap
                 if np.ptp(agents.pose[n, part, :2], axis=0).max() > 0.5:
                     self.line(agents.pose[n, part], colour, 0.25)
-            self.box(way[-1], tuple(agents.size_m[n]), colour, tuple(c // 2 for c in colour))
+            if agents.valid[n, -1]:  # who has gone would look parked there
+                self.box(agents.pose[n, -1], tuple(agents.size_m[n]), colour, tuple(c // 2 for c in colour))
 
     def line(self, poses: Doubles, colour: tuple[int, ...], width_m: float) -> None:
         if len(poses) > 1:
