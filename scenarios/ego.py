@@ -84,7 +84,7 @@ def _route(scenario: Scenario, road_map: RoadMap | None, spec: RouteSpec | None,
         points = np.array([(*point, 0.0)[:3] for point in scenario.route.keypoints])
         if scenario.route.frame == "carla":
             points = carla_points_to_world(points)
-        return plan_route(road_map, points, None, f"{name}: route.keypoints", "of the route")
+        return plan_route(road_map, points, None, f"{name}: route.keypoints")
     start = place_of(scenario.start, scenario.start.frame, None, f"{name}: start") if scenario.start else None
     if road_map is None:
         return _without_map(scenario, start, length)

@@ -75,8 +75,11 @@ class LaneGraph:
     def length_m(self, key: str) -> float:
         return float(self.along_m[key][-1])
 
-    def matches(self, point: Doubles, yaw_rad: float | None, place: str) -> list[Match]:
-        """The lanes a keypoint [3] may mean, likeliest first. Raises ScenarioError where it lies off every road."""
+    def matches(self, point: Doubles, yaw_rad: float | None, place: str, town: str = "") -> list[Match]:
+        """The lanes a keypoint [3] may mean, likeliest first. Raises ScenarioError where it lies off every road.
+
+        town, where the keypoint's own is known, serves the message.
+        """
         near = np.asarray(self._tree.query_ball_point(point[:2], SEARCH_M), dtype=np.int64)
         best: dict[int, tuple[float, int]] = {}
         for index, gap in zip(near, np.linalg.norm(self._points[near, :2] - point[:2], axis=1), strict=True):
@@ -88,7 +91,7 @@ class LaneGraph:
             gap = float(self._tree.query(point[:2])[0]) if len(self._points) else float("inf")
             raise ScenarioError(
                 f"{place} (x={point[0]:.1f}, y={point[1]:.1f} in the map's frame) lies {gap:.0f} m from the nearest "
-                f"driving lane, more than {OFF_MAP_M:.0f} m; pass its town's map (--map) and y in its frame"
+                f"driving lane, more than {OFF_MAP_M:.0f} m; pass {_map_of(town)} and y in its frame"
             )
         return sorted(found, key=lambda match: match.cost)[:CANDIDATES]
 
@@ -180,20 +183,24 @@ def is_routable(lane: Lane) -> bool:
     return lane.is_driving and lane.kind != "bidirectional"
 
 
+def _map_of(town: str) -> str:
+    return f"the map of {town} (--map {town}.xodr)" if town else "its town's map (--map)"
+
+
 def stations_m(lane: Lane) -> Doubles:
     """[N] metres along the lane's centre, seen from above."""
     return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lane.centre_m[:, :2], axis=0), axis=1))])
 
 
 def match_keypoints(
-    graph: LaneGraph, keypoints_m: Doubles, yaw_rad: Doubles | None, place: str
+    graph: LaneGraph, keypoints_m: Doubles, yaw_rad: Doubles | None, place: str, town: str = ""
 ) -> tuple[list[Match], list[list[str]]]:
     """The cheapest choice of a place for every keypoint, and the K - 1 ways between them (Viterbi).
 
     A keypoint on the wrong side of the road costs less moved over than reached by a detour.
     """
     layers = [
-        graph.matches(point, None if yaw_rad is None else float(wrap_angle(yaw_rad[i])), f"{place}: keypoint {i}")
+        graph.matches(point, None if yaw_rad is None else float(wrap_angle(yaw_rad[i])), f"{place}: keypoint {i}", town)
         for i, point in enumerate(keypoints_m)
     ]
     total = np.array([match.cost for match in layers[0]])
@@ -207,7 +214,7 @@ def match_keypoints(
         else:
             raise ScenarioError(
                 f"{place}: no lanes lead from keypoint {index} to keypoint {index + 1} "
-                f"({straight:.0f} m apart); move one of them or check its direction"
+                f"({straight:.0f} m apart); move one of them, check its direction or pass {_map_of(town)}"
             )
         steps.append(np.argmin(cost, axis=1))
         total = cost.min(axis=1) + [match.cost for match in after]

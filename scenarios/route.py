@@ -78,7 +78,7 @@ def plan_route(
     graph = graph or LaneGraph(road_map)
     if not graph.lanes:
         raise MapError(f"{road_map.name}: has no driving lanes; pass a map with roads")
-    matches, ways = match_keypoints(graph, keypoints, yaw_rad, name)
+    matches, ways = match_keypoints(graph, keypoints, yaw_rad, name, town)
     route = _route(graph, chain_of(graph, matches, ways))
     if route is None:
         raise ScenarioError(f"{name}: its keypoints fall on one place of the road; give it different keypoints")

@@ -222,6 +222,8 @@ def test_unreachable_and_off_map_keypoints_are_named() -> None:
         plan_route(mapped(two_lanes().lanes["1:0:-1"]), np.array([[150.0, 0, 0], [10.0, 0, 0]]), name="r.xml")
     with pytest.raises(ScenarioError, match=r"keypoint 1 \(x=50\.0, y=90\.0 .* lies 86 m"):
         plan_route(two_lanes(), np.array([[10.0, 0, 0], [50.0, 90.0, 0]]))
+    with pytest.raises(ScenarioError, match=r"pass the map of Town03 \(--map Town03\.xodr\)"):
+        plan_route(two_lanes(), np.array([[10.0, 0, 0], [50.0, 90.0, 0]]), name="lb1.xml", town="Town03")
 
 
 def test_without_a_map_only_dense_keypoints_do() -> None:
