@@ -13,7 +13,7 @@ from dcgen.export.birdseye import birdseye
 from dcgen.export.camera import Camera, page_camera
 from dcgen.export.frame import Frame
 from dcgen.export.look import Look
-from dcgen.export.mesh import Mesh
+from dcgen.export.mesh import Colour, Mesh
 from dcgen.export.painter import BACKGROUND, paint
 from dcgen.export.props import COMMAND_COLOURS, EGO_COLOUR, PATH_COLOUR
 from dcgen.export.scenery import frame_mesh
@@ -21,6 +21,10 @@ from dcgen.export.worker import Open3DWorker, WorkerFailed
 from dcgen.types import CLASS_NAMES, PALETTE
 
 INK, PALE_INK, LINE = (32, 36, 44), (110, 118, 130), (214, 219, 226)
+
+# What the legend shows, classes first.
+LEGEND: dict[str, Colour] = {name: tuple(PALETTE[k].tolist()) for k, name in enumerate(CLASS_NAMES) if k > 0}
+LEGEND |= {"ego": EGO_COLOUR, "ego path": PATH_COLOUR}
 
 Draw3D = Callable[[Mesh, Camera], Image.Image]
 
@@ -117,11 +121,9 @@ def _title(draw: ImageDraw.ImageDraw, frame: Frame, caption: Caption, page: Page
 
 def _legend(draw: ImageDraw.ImageDraw, frame: Frame, page: PageSize, corner: tuple[int, int]) -> None:
     """Swatches of the classes in this grid, in three columns."""
-    entries = [(CLASS_NAMES[k], tuple(int(v) for v in PALETTE[k])) for k in range(1, len(CLASS_NAMES))]
-    entries += [("ego", EGO_COLOUR), ("ego path", PATH_COLOUR)]
     present = set(np.unique(frame.labels).tolist())
     font, row, column, box = _font(18 * page.unit), page.px(30), page.px(182), page.px(18)
-    for k, (name, colour) in enumerate(entries):
+    for k, (name, colour) in enumerate(LEGEND.items()):
         x, y = corner[0] + (k % 3) * column, corner[1] + (k // 3) * row
         ink = INK if k + 1 in present or k + 1 >= len(CLASS_NAMES) else LINE
         draw.rounded_rectangle([x, y, x + box, y + box], radius=page.px(4), fill=colour)

@@ -15,8 +15,9 @@ from dcgen.export.camera import CAMERAS, camera_of
 from dcgen.export.film import SUFFIXES, write_pictures
 from dcgen.export.frame import Frame, frame_of
 from dcgen.export.look import Look
-from dcgen.export.picture import Caption, Draw3D, PageSize, compose, three_d
+from dcgen.export.picture import LEGEND, Caption, Draw3D, PageSize, compose, three_d
 from dcgen.export.plain import plain
+from dcgen.export.props import COMMAND_COLOURS
 from dcgen.export.scenery import ground_m, scenery
 from dcgen.scene_file import check_destination, load_scene
 from dcgen.types import Scene
@@ -101,7 +102,8 @@ def render_scene(
                 bar(done, len(order))
                 yield _picture(scene, range(frames)[index], output, width_px, shot, draw)
 
-        write_pictures(output, pictures(), step_s if shot.fps is None else 1 / shot.fps)
+        keep = [*LEGEND.values(), *COMMAND_COLOURS.values()]
+        write_pictures(output, pictures(), step_s if shot.fps is None else 1 / shot.fps, keep)
     return output
 
 

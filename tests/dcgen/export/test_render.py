@@ -14,10 +14,12 @@ from PIL import Image
 from dcgen.errors import SceneError
 from dcgen.export.birdseye import birdseye
 from dcgen.export.camera import Camera, page_camera
+from dcgen.export.film import write_pictures
 from dcgen.export.frame import Frame, corners_m, frame_of
 from dcgen.export.mesh import Mesh
 from dcgen.export.painter import paint
-from dcgen.export.props import resample
+from dcgen.export.picture import LEGEND
+from dcgen.export.props import COMMAND_COLOURS, resample
 from dcgen.export.render import render_file, render_scene
 from dcgen.export.scenery import frame_mesh
 from dcgen.export.surface import top_colours, voxel_mesh
@@ -154,6 +156,23 @@ def test_pictures_and_films(suffix: str, scene: Scene, tmp_path: Path) -> None:
         assert image.width == 480 and getattr(image, "n_frames", 1) == (3 if suffix == ".gif" else 1)
     if suffix == ".gif":
         assert image.info["duration"] == 200
+
+
+def test_a_gif_keeps_the_colours_of_what_is_little_and_late(tmp_path: Path) -> None:
+    keep = [*LEGEND.values(), *COMMAND_COLOURS.values()]
+    ramp = np.random.default_rng(0).integers(60, 150, (7, 90, 110, 3)).astype(np.uint8)  # more colours than a GIF has
+    late = (255, 0, 255)
+    for n, page in enumerate(ramp):
+        page[3, 2 : 2 + len(keep)] = keep
+        page[40:50, 20:60] = late if n > 2 else 100
+    write_pictures(tmp_path / "x.gif", (Image.fromarray(page) for page in ramp), 0.2, keep)
+    film = Image.open(tmp_path / "x.gif")
+    assert film.n_frames == len(ramp)
+    for n, page in enumerate(ramp):
+        film.seek(n)
+        away = np.abs(np.asarray(film.convert("RGB"), int) - page).max(axis=2)
+        assert away[3, 2 : 2 + len(keep)].max() <= 5 and away[40:50, 20:60].max() <= 12, n
+        assert away.mean() < 25
 
 
 def test_without_open3d_pillow_draws_and_says_so(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
