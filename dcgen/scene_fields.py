@@ -137,14 +137,19 @@ def _check(path: Path, rules: dict[str, Any]) -> None:
 def _track_rules(group: str, tracks: AgentTracks) -> dict[str, Any]:
     """What has to hold of tracks, by the words for where it does not."""
     there = tracks.valid
+    size = tracks.size_m
     return {
         f"/{group}/class_id holds classes that do not exist": (tracks.class_id < NUM_CLASSES).all(),
         f"/{group}/id holds an id twice": len(np.unique(tracks.id)) == len(tracks.id),
-        f"/{group}/pose is not finite": np.isfinite(tracks.pose[there]).all(),
-        f"/{group}/z_m is not finite": np.isfinite(tracks.z_m[there]).all(),
-        f"/{group}/speed_mps is not finite": np.isfinite(tracks.speed_mps[there]).all(),
-        f"/{group}/size_m is not positive": (tracks.size_m > 0).all() and np.isfinite(tracks.size_m).all(),
+        f"/{group}/pose is not finite, or off the earth": _is_on_earth(tracks.pose[there]),
+        f"/{group}/z_m is not finite, or off the earth": _is_on_earth(tracks.z_m[there]),
+        f"/{group}/speed_mps is not finite, or beyond all speeds": _is_on_earth(tracks.speed_mps[there]),
+        f"/{group}/size_m is not positive, or beyond all sizes": (size > 0).all() and _is_on_earth(size),
     }
+
+
+def _is_on_earth(values: np.ndarray) -> bool:
+    return bool((np.abs(values) < MOST_COORDINATE_M).all())  # NaN is not below, either
 
 
 def read_tracks(file: h5py.File, path: Path, group: str, frames: int) -> AgentTracks:

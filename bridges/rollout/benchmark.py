@@ -12,7 +12,7 @@ from typing import Any
 
 import dcgen
 from bridges.rollout.closed_loop import LoopSettings
-from bridges.rollout.order import SCENE_SUFFIXES
+from bridges.rollout.order import SCENE_SUFFIXES, RolloutOrder, drive_file
 from bridges.workers import choose_workers
 from dcgen.errors import DcgenError, PlannerError, SceneError
 from dcgen.whole_file import write_whole
@@ -87,13 +87,10 @@ def run_benchmark(
 
 def run_job(job: Job) -> str:
     """Drive, and write the result and its picture; returns what a user has to mend, or nothing."""
-    from bridges.rollout.drive import drive_apart
     from bridges.rollout.picture import picture
-    from dcgen.scene_file import load_scene
 
     try:
-        scene = load_scene(job.scene, motion=True)
-        driven = drive_apart(scene, job.planner, job.settings, Path(job.scene).stem, job.time_limit_s)
+        driven = drive_file(RolloutOrder(Path(job.scene), job.planner, job.settings, job.time_limit_s))
     except DcgenError as fault:
         return str(fault)
     result = driven.to_dict()

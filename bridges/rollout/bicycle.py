@@ -20,6 +20,7 @@ SUBSTEP_S = 0.05
 # What no car can do: an answer beyond is a fault, while one beyond the limits above is driven as well as can be.
 IMPOSSIBLE_MPS, IMPOSSIBLE_MPS2, IMPOSSIBLE_RAD = 70.0, 30.0, 1.3
 MOST_POSES = 1000
+FARTHEST = 1e5  # of a plan, in metres, radians and seconds
 HORIZON_S = 0.6  # within which it is to be where the plan says
 LOOK_S, LEAST_LOOK_M = 0.5, 1.6  # ahead of the centre, on the plan
 STANDING_M = 0.3  # a plan shorter than this is no way to steer along
@@ -41,7 +42,7 @@ def checked(answer: object) -> Trajectory | Control:
 def _checked_control(control: Control) -> Control:
     try:
         acceleration, steering = float(control.acceleration_mps2), float(control.steering_rad)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise PlannerFault("answered with a Control whose fields are not numbers") from None
     if not np.isfinite([acceleration, steering]).all():
         raise PlannerFault(f"answered with a Control of {acceleration} m/s2 and {steering} rad")
@@ -56,7 +57,7 @@ def _checked_control(control: Control) -> Control:
 def _checked_trajectory(trajectory: Trajectory) -> Trajectory:
     try:
         time, pose = np.asarray(trajectory.time_s, np.float64), np.asarray(trajectory.pose, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise PlannerFault("answered with a Trajectory whose fields are not arrays of numbers") from None
     if pose.ndim != 2 or pose.shape[1] != 3 or time.shape != pose.shape[:1] or not 1 <= len(time) <= MOST_POSES:
         raise PlannerFault(
@@ -65,6 +66,8 @@ def _checked_trajectory(trajectory: Trajectory) -> Trajectory:
         )
     if not (np.isfinite(time).all() and np.isfinite(pose).all()):
         raise PlannerFault("answered with a Trajectory that holds NaN or infinity")
+    if max(np.abs(pose).max(), time.max()) > FARTHEST:
+        raise PlannerFault(f"answered with a Trajectory that reaches beyond {FARTHEST:g} m, rad or s")
     steps = np.diff(time, prepend=0.0)
     if (steps <= 0).any():
         raise PlannerFault("answered with a Trajectory whose times do not rise from above 0")

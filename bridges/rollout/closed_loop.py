@@ -79,7 +79,7 @@ class ClosedLoop:
         self.dt_s = float(np.mean(np.diff(scene.time_s))) if recorded > 1 else USUAL_DT_S
         if not SHORTEST_DT_S <= self.dt_s <= LONGEST_DT_S:
             raise SceneError(
-                f"{self.name}: /frames/time_s: frames {self.dt_s:g} s apart are none to drive by; "
+                f"/frames/time_s: frames {self.dt_s:g} s apart are none to drive by; "
                 f"take a scene of {SHORTEST_DT_S:g} to {LONGEST_DT_S:g} s a frame"
             )
         self.frames = settings.frames or (recorded if recorded > 1 else USUAL_FRAMES)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -136,9 +137,26 @@ class PlannerProcess:
         return "killed"
 
     def _stop(self) -> None:
+        strays = descendants(self._process.pid)  # some may have left the group
         with suppress(OSError):
             if hasattr(os, "killpg"):
                 os.killpg(self._process.pid, signal.SIGKILL)
             else:
                 self._process.kill()
+        for pid in strays:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process started, and those that they did, where /proc tells of them."""
+    children: dict[int, list[int]] = {}
+    for told in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):
+            parent = int(told.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(told.parent.name))
+    found = list(children.get(pid, ()))
+    for each in found:  # it grows
+        found += children.get(each, ())
+    return found

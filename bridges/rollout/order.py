@@ -26,10 +26,21 @@ class RolloutOrder:
     output: Path | None = None
 
 
+def drive_file(order: RolloutOrder, progress: Progress = lambda done, total: None) -> Driven:
+    """Drive the scene of a file. Raises SceneError, which names the file, MapError, PlannerError."""
+    from bridges.rollout.drive import drive_apart
+    from dcgen.scene_file import load_scene
+
+    scene = load_scene(order.scene, motion=True)
+    try:
+        return drive_apart(scene, order.planner, order.settings, order.scene.stem, order.time_limit_s, progress)
+    except SceneError as fault:
+        raise SceneError(f"{order.scene}: {fault}") from None
+
+
 def run_rollout(order: RolloutOrder, progress: Progress) -> Driven:
     """Drive the scene and write down what happened. Raises SceneError, MapError, PlannerError."""
-    from bridges.rollout.drive import drive_apart
-    from dcgen.scene_file import check_destination, load_scene, save_scene
+    from dcgen.scene_file import check_destination, save_scene
 
     if order.output is not None:
         if order.output.suffix not in SCENE_SUFFIXES:
@@ -37,8 +48,7 @@ def run_rollout(order: RolloutOrder, progress: Progress) -> Driven:
         check_destination(order.output)
         if order.output.exists() and order.output.samefile(order.scene):
             raise SceneError(f"{order.output}: is the scene itself; choose another output")
-    scene = load_scene(order.scene, motion=True)
-    driven = drive_apart(scene, order.planner, order.settings, order.scene.stem, order.time_limit_s, progress)
+    driven = drive_file(order, progress)
     if order.output is not None:
         save_scene(driven.scene, order.output)
     return driven

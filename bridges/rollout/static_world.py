@@ -129,7 +129,10 @@ def _columns(scene: Scene) -> tuple[NDArray[np.int64], float, Floats]:
     first = np.floor((turn[:, 2:].min(axis=0) - reach) / cell).astype(np.int64)
     size = np.ceil((turn[:, 2:].max(axis=0) + reach) / cell).astype(np.int64) - first
     if size.prod() > MOST_COLUMNS:
-        raise SceneError(f"the scene's road is {np.ptp(turn[:, 2:], axis=0).max():.0f} m long; make a shorter one")
+        raise SceneError(
+            f"its ground takes {size[0]} x {size[1]} cells of {cell:g} m, more than {MOST_COLUMNS}; take a shorter "
+            "scene, or one whose grid has coarser voxels and lies around the ego"
+        )
     layout = scene.layout[:, : len(STATIC_CHANNELS)].astype(np.float32)
     mapped = (layout[:, ON_MAP] > 0).any(axis=1) | (layout[:, HEIGHT] != 0)
     z_m = scene.world_se3_ego[:, 2, 3, None, None]

@@ -208,6 +208,8 @@ FAULTS: dict[str, Callable[[h5py.File], None]] = {
     "command 9": _fill("conditions/command", 9),
     "agents of class 99": _fill("agents/class_id", 99),
     "flat agents": _fill("agents/size_m", 0),
+    "agents out of this world": _fill("agents/pose", 1e200),
+    "agents like planets": _fill("agents/size_m", 3e38),
 }
 
 

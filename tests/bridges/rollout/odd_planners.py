@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -84,6 +86,14 @@ class Scribbles(Steady):
 class Forks(Steady):
     def plan(self, observation: Observation) -> object:
         return Control(2.0 if os.fork() else -2.0, 0.0)
+
+
+class Breeds(Steady):
+    """Leaves a process of a session of its own, and says which."""
+
+    def plan(self, observation: Observation) -> object:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        raise ValueError(f"pid {child.pid}")
 
 
 class Mutters(Steady):

@@ -78,6 +78,8 @@ def test_a_trajectory_that_stands_or_lies_behind_stops_the_ego() -> None:
         (None, "NoneType"),
         (Control(np.nan, 0.0), "nan"),
         (Control("fast", 0.0), "not numbers"),
+        (Control(10**400, 0.0), "not numbers"),
+        (Trajectory(np.array([1e200]), np.array([[1e200, 0, 0]])), "reaches beyond"),
         (Control(0.0, 1.5), "impossible"),
         (Trajectory(np.array([0.1]), np.array([[8.0, 0, 0]])), "impossible"),
         (Trajectory(np.array([0.5, 0.5]), np.zeros((2, 3))), "rise"),

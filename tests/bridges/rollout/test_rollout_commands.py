@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,24 @@ def test_a_copy_of_the_planner_s_process_answers_nothing() -> None:
     assert not driven.scores.failure and (driven.episode.acceleration_mps2[1:] > 0).all()
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc tells of processes here")
+def test_what_a_planner_started_ends_with_it() -> None:
+    driven = drive_apart(scene_of(frames=3), f"{ODD}:Breeds", LoopSettings(), time_limit_s=20.0)
+    found = re.search(r"pid (\d+)", driven.scores.failure)
+    assert found is not None
+    deadline = time.monotonic() + 5
+    while _runs(int(found[1])) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(int(found[1]))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize("dt_s", [1e-6, 1e7])
 def test_a_clock_by_which_nobody_drives_is_refused(dt_s: float) -> None:
     scene = scene_of(frames=3)
@@ -125,6 +144,8 @@ def test_wrong_uses_are_one_line(run: Run, tmp_path: Path) -> None:
     steady = ("--planner", f"{ODD}:Steady")
     assert "no such file" in run("rollout", tmp_path / "none.h5", *steady).fault
     assert "not a scene file" in run("rollout", tmp_path / "text.h5", *steady).fault
+    slow = save_scene(replace(scene_of(frames=3), time_s=np.arange(3) * 1e7), tmp_path / "slow.h5")
+    assert "slow.h5: /frames/time_s" in run("rollout", slow, *steady).fault
     assert "is the scene itself" in run("rollout", scene, *steady, "-o", scene).fault
     assert ".h5" in run("rollout", scene, *steady, "-o", tmp_path / "x.txt").fault
     assert "lacks plan" in run("rollout", scene, "--planner", f"{ODD}:Halved").fault
