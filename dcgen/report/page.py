@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import dcgen
 from dcgen.errors import SceneError
+from dcgen.export.plain import plain
 from dcgen.report.data import as_json, pack_scene, packed
 from dcgen.report.scores import Scores
 from dcgen.report.three import LICENCE, VERSION, three_script
@@ -50,9 +52,9 @@ def write_report(
     bar(0, len(paths))
     for path in paths:
         packed_scene = pack_scene(path, frames)
-        packed_scene["scores"] = table.of_scene(path.stem, alone=len(paths) == 1)
+        packed_scene["scores"] = [*table.of_scene(path.stem, alone=len(paths) == 1).items()]
         heads.append({
-            "title": packed_scene["title"], "about": packed_scene["about"], "frames": len(packed_scene["time_s"]),
+            "title": packed_scene.pop("title"), "about": packed_scene["about"], "frames": len(packed_scene["time_s"]),
             "picture": packed_scene.pop("picture"),
         })  # fmt: skip
         parts.append(as_json(packed_scene))
@@ -62,8 +64,17 @@ def write_report(
                 "take fewer scenes, or fewer frames of each with --frames"
             )
         bar(len(parts), len(paths))
+    _tell_apart(heads, paths)
     write_whole(output, _page(heads, parts, script), fault=SceneError, remedy="choose another output")
     return output
+
+
+def _tell_apart(heads: list[dict[str, Any]], paths: list[Path]) -> None:
+    """Scenes of one title get their files' names beside it."""
+    times = Counter(head["title"] for head in heads)
+    for head, path in zip(heads, paths, strict=True):
+        if times[head["title"]] > 1:
+            head["title"] += f" ({plain(path.name, 60)})"
 
 
 def check_page(output: Path) -> None:

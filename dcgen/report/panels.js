@@ -43,16 +43,17 @@ function showFigures(scene) {
     make("div", "", more ? { class: more } : {}, make("dt", name), make("dd", value, {}, make("small", unit ? ` ${unit}` : "")))));
 }
 
-function showTexts(scene) {
-  byId("title").textContent = scene.title;
+function showTexts(scene, title) {
+  byId("title").textContent = title;
   byId("about").textContent = scene.about;
-  document.title = scene.title;
+  document.title = title;
   byId("scenario").textContent = scene.scenario || "The file tells none.";
   const rows = Object.entries(scene.provenance).flatMap(([name, text]) => [make("span", name), make("b", text)]);
   byId("provenance").replaceChildren(...rows);
-  const scores = Object.entries(scene.scores || {});
+  const scores = scene.scores.flatMap(([planner, figures]) => [...(planner ? [make("h3", planner)] : []),
+    ...Object.entries(figures).flatMap(([name, value]) => [make("span", name), scoreOf(value)])]);
   byId("scores").hidden = !scores.length;
-  byId("scores").querySelector(".table").replaceChildren(...scores.flatMap(([name, value]) => [make("span", name), scoreOf(value)]));
+  byId("scores").querySelector(".table").replaceChildren(...scores);
 }
 
 /** A number, with a bar where it is a share; or a text. */

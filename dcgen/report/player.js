@@ -46,7 +46,7 @@ class Player {
     this.store.open(scene, (frame) => this.drop(frame));
     byId("scrub").max = scene.frames - 1;
     showFigures(scene);
-    showTexts(scene);
+    showTexts(scene, this.page.scenes[number].title);
     for (const button of byId("chooser").children) button.setAttribute("aria-pressed", button.dataset.number === String(number));
     this.go(0);
   }

@@ -1,4 +1,4 @@
-"""Scores of scenes out of JSON files that a rollout or a scoring left: names and numbers, flat, ready to be shown.
+"""Scores of scenes out of JSON files that a rollout or a scoring left: names and numbers, flat, by planner.
 
 One file holds the figures of one scene, or a list of tables that each name their "scene", as such or at any one place
 within. Beside a scene NAME.h5, NAME.scores.json and then NAME.json are looked for, in its folder scores.json.
@@ -15,16 +15,18 @@ from dcgen.errors import SceneError
 from dcgen.export.plain import plain
 
 MOST_BYTES = 8 << 20
-MOST_ROWS = 80
+MOST_ROWS = 80  # of a planner
+MOST_PLANNERS = 24  # of a scene
 Figures = dict[str, float | str]
+Groups = dict[str, Figures]  # by planner; "" for what names none
 
 
 @dataclass(frozen=True)
 class Scores:
     """What is known of scenes by name; `alone` holds what names no scene."""
 
-    named: dict[str, Figures]
-    alone: Figures
+    named: dict[str, Groups]
+    alone: Groups
 
     @staticmethod
     def of(source: Path, given: Path | None) -> Scores:
@@ -41,7 +43,7 @@ class Scores:
                 named = {**named, stem: _read(path).of_scene(stem, alone=True)}
         return Scores(named, {})
 
-    def of_scene(self, stem: str, alone: bool) -> Figures:
+    def of_scene(self, stem: str, alone: bool) -> Groups:
         """The figures of scene `stem`; those that name no scene where it is the only one of a page."""
         return self.named.get(stem) or (self.alone if alone else {})
 
@@ -65,13 +67,21 @@ def _scores(path: Path, found: Any) -> Scores:
     """The scores within what a file holds. Raises SceneError, RecursionError."""
     if not isinstance(found, (dict, list)):
         raise SceneError(f"{path}: holds neither a table nor a list of scores; pass what a rollout left")
-    named: dict[str, Figures] = {}
+    named: dict[str, Groups] = {}
     for table in _tables(found):
-        scene = Path(str(table["scene"])).stem
-        prefix = f"{table['planner']} " if isinstance(table.get("planner"), str) else ""
-        figures = {f"{prefix}{name}": value for name, value in _flat(table) if name != "scene"}
-        named[scene] = dict([*named.get(scene, {}).items(), *figures.items()][:MOST_ROWS])
-    return Scores(named, {} if named or isinstance(found, list) else dict([*_flat(found)][:MOST_ROWS]))
+        groups = named.setdefault(Path(table["scene"]).stem, {})
+        for planner, figures in _group(table).items():
+            if planner in groups or len(groups) < MOST_PLANNERS:
+                groups[planner] = dict([*(groups.get(planner, {}) | figures).items()][:MOST_ROWS])
+    return Scores(named, {} if named or isinstance(found, list) else _group(found))
+
+
+def _group(table: dict[str, Any]) -> Groups:
+    """The figures of a table, under its planner."""
+    told = table.get("planner")
+    planner = told if isinstance(told, str) else ""
+    rows = _flat({name: value for name, value in table.items() if name not in ("scene", "planner" if planner else "")})
+    return {plain(planner, 120): dict(rows[:MOST_ROWS])} if rows else {}
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:

@@ -102,10 +102,11 @@ def test_scores_are_found_by_scene(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.h5").touch()
     found = Scores.of(tmp_path, None)
-    assert found.of_scene("a", alone=False) == {"idm planner": "idm", "idm epdms": 0.5, "idm comfort: jerk": "inf"}
-    assert found.of_scene("b", alone=False) == {"epdms": 0.25, "done": "yes"} and not found.of_scene("c", alone=False)
+    assert found.of_scene("a", alone=False) == {"idm": {"epdms": 0.5, "comfort: jerk": "inf"}}
+    assert found.of_scene("b", alone=False) == {"": {"epdms": 0.25, "done": "yes"}}
+    assert not found.of_scene("c", alone=False)
     given = Scores.of(tmp_path / "c.h5", tmp_path / "b.json")
-    assert given.of_scene("c", alone=True)["epdms"] == 0.25 and not given.of_scene("c", alone=False)
+    assert given.of_scene("c", alone=True)[""]["epdms"] == 0.25 and not given.of_scene("c", alone=False)
     (tmp_path / "deep.json").write_text("[" * 100_000)
     with pytest.raises(SceneError, match="not JSON"):
         Scores.of(tmp_path, tmp_path / "deep.json")

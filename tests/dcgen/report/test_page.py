@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -187,6 +188,23 @@ def test_it_draws_fast_enough_without_a_gpu(opened: Browser) -> None:
     count += "dcgen.stage.rig.orbit(2, 0);"
     count += "dcgen.refresh(false); performance.now() < e ? requestAnimationFrame(f) : r((dcgen.drawn - n) / 1.5)})()})"
     assert opened.run(count) > 3  # some thirty and more on a quiet machine: benchmarks/report.md
+
+
+@needs_three
+@needs_browser
+def test_scenes_of_one_title_and_scores_of_two_planners_are_told_apart(tmp_path: Path) -> None:
+    for name, title in (("a", "twice"), ("b", "once"), ("c", "twice")):
+        save_scene(scene(2, title), tmp_path / f"{name}.h5")
+    tables = [{"scene": "c", "planner": planner, "epdms": 0.5} for planner in ("9", "<i>idm")]
+    (tmp_path / "scores.json").write_text(json.dumps(tables))
+    with browser() as opened:
+        opened.open(write_report(tmp_path, tmp_path / "all.html"))
+        cards = opened.run("Array.from(document.querySelectorAll('#chooser b'), b => b.textContent)")
+        assert cards == ["twice (a.h5)", "once", "twice (c.h5)"]
+        opened.run("dcgen.open(2)")
+        assert opened.run("[document.title, document.getElementById('title').textContent]") == ["twice (c.h5)"] * 2
+        told = opened.run("Array.from(document.querySelectorAll('#scores .table > *'), e => e.textContent)")
+        assert told == ["9", "epdms", "0.5", "<i>idm", "epdms", "0.5"] and not opened.complaints
 
 
 def test_bad_input_is_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
