@@ -31,4 +31,7 @@ def main(folder: Path, host: str = "127.0.0.1") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:2]), *sys.argv[2:3]))
+    if len(sys.argv) not in (2, 3):
+        print("usage: python examples/record_carla.py FOLDER [HOST]", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
