@@ -11,6 +11,8 @@ import typer
 
 from bridges.commands.options import AsJson, Seed, finite, progress, tell
 
+PLANNER_FAILED = 3  # exit code: the command did its work, and the planner did not
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Compare planners.")
 
 
@@ -28,7 +30,9 @@ TimeLimit = Annotated[
 Frames = Annotated[int | None, typer.Option(min=1, max=100_000, help="How many frames; the scene's.")]
 History = Annotated[int, typer.Option(min=1, max=64, help="Frames of occupancy that a planner sees.")]
 Map = Annotated[Path | None, typer.Option(help="The scene's OpenDRIVE file: directions of travel, speed limits.")]
-SpeedLimit = Annotated[float | None, typer.Option(min=0.1, max=70, callback=finite, help="m/s; the map's, or 50 km/h.")]
+SpeedLimit = Annotated[
+    float | None, typer.Option(min=0.1, max=70, callback=finite, help="m/s; the map's unless given, or 13.9.")
+]
 
 
 def rollout(
@@ -54,6 +58,8 @@ def rollout(
     print(json.dumps(driven.to_dict()) if as_json else line_of(driven))
     if output is not None and not as_json:
         print(output)
+    if driven.scores.failure:
+        raise typer.Exit(PLANNER_FAILED)
 
 
 @app.command()
