@@ -9,7 +9,7 @@ import signal
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -50,7 +50,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def scenario(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="Scenario YAML, route XML, .xodr, poses.txt or CSV.")],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Scenario YAML or one of the library, route XML, .xodr, poses, CSV.")
+    ],
     map: Annotated[str | None, typer.Option(help="The road network: an .xodr file or a library map.")] = None,
     route_id: Annotated[str | None, typer.Option(help="The route of a route file.")] = None,
     routes_subset: Annotated[str | None, typer.Option(help="Several routes of a route file, as 0-3,7.")] = None,
@@ -62,7 +64,7 @@ def scenario(
     guidance: Guidance = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, or the path of one.")] = "nano",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file or a folder; out/NAME.h5 by default.")
+        str | None, typer.Option("--output", "-o", metavar="PATH", help="A file or a folder/; out/NAME.h5 by default.")
     ] = None,
     render: Annotated[bool, typer.Option("--render", help="Draw a picture beside the scene.")] = False,
     picture: Annotated[Path | None, typer.Option(help="Draw this .png, .gif or .mp4.")] = None,
@@ -228,7 +230,7 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="dcgen", standalone_mode=False)
         if code == INTERRUPTED:  # what Typer makes of Ctrl-C
             raise KeyboardInterrupt
     except Stopped as stop:
@@ -250,12 +252,20 @@ def main() -> NoReturn:
             print(fault, file=sys.stderr)
             code = USAGE_FAULT
         elif hasattr(fault, "format_message"):  # a wrong use of the command line has one
-            code = _say(f"{fault.format_message()} See dcgen --help.")
+            code = _say(_usage(fault))
         elif isinstance(fault, RuntimeError) and "memory" in str(fault):  # how torch says it
             code = _say(OUT_OF_MEMORY)
         else:
             raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(fault: Any) -> str:
+    """What click says of a wrong use, as a sentence, and the command whose help explains it."""
+    text = fault.format_message().strip().replace(": Value error, ", ": ")
+    context = getattr(fault, "ctx", None)
+    command = context.command_path if context is not None else "dcgen"
+    return f"{text if text.endswith(('.', '?', '!')) else f'{text}.'} See {command} --help."
 
 
 def _say(fault: str, code: int = USAGE_FAULT) -> int:

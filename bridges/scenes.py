@@ -43,7 +43,7 @@ class SceneOrder:
     model: str = "nano"
     steps: int | None = None
     guidance: float | None = None
-    output: Path | None = None
+    output: Path | str | None = None  # a text that ends in a slash is a folder, whether there or not
     picture: Path | None = None
     render: bool = False
 
@@ -124,8 +124,8 @@ def _places(order: SceneOrder, scenarios: list[Scenario]) -> list[tuple[Path, Pa
     for scenario in scenarios:
         suffix = f"_{scenario.route.id}" if scenario.route and scenario.route.id and len(scenarios) > 1 else ""
         usual = f"{Path(order.source).stem or 'scene'}.h5"
-        output = order.output or Path("out") / usual
-        output = output / usual if output.is_dir() else output
+        output = Path(order.output or Path("out") / usual)
+        output = output / usual if output.is_dir() or str(order.output).endswith(("/", os.sep)) else output
         output = output.with_name(f"{output.stem}{_as_file_name(suffix)}{output.suffix or '.h5'}")
         picture = order.picture or (output.with_suffix(".png") if order.render else None)
         if order.picture and suffix:

@@ -86,6 +86,11 @@ def shipped_file(name: str, file: str) -> Path:
     return Path(str(resources.files("dcgen") / "weights" / name / file))
 
 
+def shipped_models() -> list[str]:
+    """The names of the models that come with dcgen; an autoencoder alone is none."""
+    return sorted(path.parent.name for path in shipped_file("", "").glob(f"*/{WEIGHTS}"))
+
+
 def model_path(name: str) -> Path:
     """A model's file: a shipped one by name, else a folder or a file by path."""
     shipped = shipped_file(name, WEIGHTS)
@@ -102,6 +107,9 @@ def load_model(name: str, device: str = "cpu") -> Model:
     path = model_path(name)
     if not path.exists() and Path(name).name == name and shipped_file(name, SHIPPED_VAE).is_file():
         raise CheckpointError(f"{name}: ships as an autoencoder alone (--vae {name}); use --model nano")
+    if not path.exists():
+        known = " or ".join(shipped_models())
+        raise CheckpointError(f"{name}: no such checkpoint; give the path of one, or use --model {known}")
     tensors, metadata = read_parts(path) if path.suffix == ".json" else read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(

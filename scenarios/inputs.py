@@ -104,13 +104,13 @@ def read_scenarios(
 ) -> list[Scenario]:
     """The scenarios that a file and the flags beside it mean; more than one only for a route file.
 
-    path may also be the name of a library scenario. map and scene are paths as typed (a library name for map, too).
-    overrides are further fields of the scenario (frames, seed, command ...), put in place of the file's own; those
-    that are None change nothing. Raises ScenarioError.
+    path may also be the name of a library scenario or map. map and scene are paths as typed (a library name for map,
+    too). overrides are further fields of the scenario (frames, seed, command ...), put in place of the file's own;
+    those that are None change nothing. Raises ScenarioError.
     """
     path = Path(path)
-    if not path.exists() and str(path) in library_scenarios():
-        path = library_scenarios()[str(path)]
+    if not path.exists():
+        path = {**library_maps(), **library_scenarios()}.get(str(path), path)
     kind = kind_of(path)
     extra = {key: value for key, value in (overrides or {}).items() if value is not None}
     if map is not None:

@@ -22,9 +22,32 @@ def test_help_and_version(run: Run) -> None:
     assert run("--version").out.startswith("dcgen 0.")
 
 
-@pytest.mark.parametrize("wrong", [["nope"], ["scenario"], ["render", "x.h5"], ["scenario", "x", "--frames", "many"]])
-def test_wrong_use_is_one_line(wrong: list[str], run: Run) -> None:
-    assert "See dcgen --help" in run(*wrong).fault
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["nope"], "'nope'. See dcgen --help."),
+        (["scenario"], "See dcgen scenario --help."),
+        (["render", "x.h5"], "See dcgen render --help."),
+        (["scenario", "x", "--frames", "many"], ". See dcgen scenario --help."),
+        (["scenario", "x", "--frames", "0"], "1. See dcgen scenario --help."),
+        (["bench", "nope"], "See dcgen bench --help."),
+        (["render", "x.h5", "-o", "x.png", "--camera", "eye"], "'--camera': 'eye' is not one of 'page'"),
+    ],
+)
+def test_wrong_use_is_one_line(wrong: list[str], told: str, run: Run) -> None:
+    assert told in run(*wrong).fault
+
+
+def test_a_model_that_is_none_is_told_those_there_are(run: Run, tmp_path: Path) -> None:
+    fault = run("scenario", "left_turn", "--model", "foo", "-o", tmp_path / "a.h5").fault
+    assert fault.endswith("use --model nano or nano-student") and not list(tmp_path.iterdir())
+
+
+def test_a_library_map_and_a_folder_that_is_not_there_yet(run: Run, untrained: Path, tmp_path: Path) -> None:
+    quick = ["--model", untrained, "--frames", 1, "--steps", 1, "--guidance", 1]
+    made = run("scenario", "crossroads", *quick, "-o", f"{tmp_path}/deep/new/")
+    assert made.code == 0 and made.out.split() == [str(tmp_path / "deep" / "new" / "crossroads.h5")], made
+    assert load_scene(made.out.strip()).labels.shape == (1, 64, 64, 8)
 
 
 @pytest.mark.parametrize(
