@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,7 +39,9 @@ class Lidar(str, Enum):
     carlasc = "carlasc"
 
 
-Share = Annotated[float | None, typer.Option(min=0, max=1, callback=finite, help="Least share; others given none.")]
+def _share(ego: str) -> Any:
+    words = f"Least share of clips whose ego {ego}; where one share is given, the others are 0."
+    return typer.Option(min=0, max=1, callback=finite, help=words)
 
 
 @app.command()
@@ -62,10 +64,10 @@ def build(
     style: Style = "mixed",
     town: TownSettings = None,
     traffic: TrafficSettings = None,
-    turning: Share = None,
-    junction: Share = None,
-    busy: Share = None,
-    standing: Share = None,
+    turning: Annotated[float | None, _share("turns")] = None,
+    junction: Annotated[float | None, _share("is at a junction")] = None,
+    busy: Annotated[float | None, _share("has moving neighbours")] = None,
+    standing: Annotated[float | None, _share("stands")] = None,
     workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes of this machine.")] = 1,
     ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster, instead of --workers.")] = None,
 ) -> None:

@@ -29,8 +29,13 @@ def finite(value: float | None) -> float | None:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Everything random follows from it.")]
-SamplingSteps = Annotated[int | None, typer.Option(min=1, max=1000, help="Sampling steps a chunk.")]
-Guidance = Annotated[float | None, typer.Option(min=0, max=20, callback=finite, help="Weight of the conditions.")]
+SamplingSteps = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Sampling steps a chunk; the model's own unless given.")
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(min=0, max=20, callback=finite, help="Weight of the conditions; the model's own unless given."),
+]
 Seconds = Annotated[float, typer.Option(min=5, max=36000, callback=finite, help="Traffic to simulate, a world.")]
 Style = Annotated[str, typer.Option(help="The towns: mixed, downtown, suburb, industrial or rural.")]
 TownSettings = Annotated[list[str] | None, typer.Option("--town", help="A setting of the towns, as greenery=0.8.")]
