@@ -44,14 +44,24 @@ def divided(points_m: Doubles, footprints: Mapping[int, Doubles], names: Sequenc
     return np.asarray(away.argmin(axis=0))
 
 
-def within(points_m: Doubles, footprints: Mapping[int, Doubles], voxel_m: float) -> int | None:
-    """The track in whose footprint most of the points [V, 2] lie; None where there is none."""
-    from scipy.spatial import cKDTree
+class Ground:
+    """The footprints of some tracks, asked together."""
 
-    best, most = None, SHARE
-    for name, footprint in footprints.items():
-        away, _ = cKDTree(footprint).query(points_m, distance_upper_bound=REACH_VOXELS * voxel_m)
-        share = float(np.isfinite(away).mean())
-        if share > most:
-            best, most = name, share
-    return best
+    def __init__(self, footprints: Mapping[int, Doubles], voxel_m: float) -> None:
+        from scipy.spatial import cKDTree
+
+        self._names = list(footprints)
+        self._reach_m = REACH_VOXELS * voxel_m
+        self._whose = np.repeat(np.arange(len(self._names)), [len(each) for each in footprints.values()])
+        self._tree = cKDTree(np.concatenate(list(footprints.values()))) if footprints else None
+
+    def track_under(self, points_m: Doubles) -> int | None:
+        """The track in whose footprint most of the points [V, 2] lie, and more than SHARE; None where there is none."""
+        if self._tree is None:
+            return None
+        near = self._tree.query_ball_point(points_m, self._reach_m)
+        held = np.zeros(len(self._names), np.int64)
+        for columns in near:
+            held[np.unique(self._whose[columns])] += 1
+        best = int(held.argmax())
+        return self._names[best] if held[best] > SHARE * len(points_m) else None

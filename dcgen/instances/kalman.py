@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,9 +31,7 @@ def begun(centre_m: Doubles, sigma_m: float, speed_mps: float = FIRST_SPEED_MPS)
 def predicted(belief: Belief, dt_s: float, accel_mps2: float) -> Belief:
     """The belief after a time; accelerations are white noise (Bar-Shalom et al. 2001, sec. 6.2.2)."""
     step = _step(dt_s)
-    q = accel_mps2**2 * np.array([[dt_s**3 / 3, dt_s**2 / 2], [dt_s**2 / 2, dt_s]])
-    noise = np.kron(q, np.eye(2))
-    return Belief(step @ belief.mean, step @ belief.covariance @ step.T + noise)
+    return Belief(step @ belief.mean, step @ belief.covariance @ step.T + _noise(dt_s, accel_mps2))
 
 
 def corrected(belief: Belief, centre_m: Doubles, sigma_m: float) -> Belief:
@@ -48,10 +47,12 @@ def innovation(belief: Belief, sigma_m: float) -> Doubles:
     return np.asarray(belief.covariance[:2, :2] + sigma_m**2 * np.eye(2))
 
 
-def surprise(belief: Belief, centre_m: Doubles, sigma_m: float) -> float:
-    """The squared Mahalanobis distance of a measurement."""
-    off = centre_m - belief.mean[:2]
-    return float(off @ np.linalg.solve(innovation(belief, sigma_m), off))
+def surprises(beliefs: Sequence[Belief], centres_m: Doubles, sigma_m: float) -> Doubles:
+    """[N, K] squared Mahalanobis distances of N measurements [N, 2] from K beliefs."""
+    expected = np.stack([belief.mean[:2] for belief in beliefs])
+    weight = np.linalg.inv(np.stack([innovation(belief, sigma_m) for belief in beliefs]))
+    x, y = np.moveaxis(centres_m[:, None] - expected, 2, 0)
+    return np.asarray(weight[:, 0, 0] * x**2 + 2 * weight[:, 0, 1] * x * y + weight[:, 1, 1] * y**2)
 
 
 def smoothed(time_s: Doubles, centres_m: Sequence[Doubles], sigmas_m: Sequence[float], accel_mps2: float) -> Doubles:
@@ -69,6 +70,13 @@ def smoothed(time_s: Doubles, centres_m: Sequence[Doubles], sigmas_m: Sequence[f
     return np.stack(out[::-1])
 
 
+@lru_cache
+def _noise(dt_s: float, accel_mps2: float) -> Doubles:
+    q = accel_mps2**2 * np.array([[dt_s**3 / 3, dt_s**2 / 2], [dt_s**2 / 2, dt_s]])
+    return np.kron(q, np.eye(2))
+
+
+@lru_cache
 def _step(dt_s: float) -> Doubles:
     step = np.eye(4)
     step[0, 2] = step[1, 3] = dt_s

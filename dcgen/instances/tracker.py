@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dcgen.instances.components import Piece, View, Voxels, columns_of, seen_from_above
-from dcgen.instances.footprints import divided, shared_by, within
-from dcgen.instances.kalman import Belief, begun, corrected, predicted, surprise
+from dcgen.instances.footprints import Ground, divided, shared_by
+from dcgen.instances.kalman import Belief, begun, corrected, predicted, surprises
 from dcgen.types import MOVABLE, Doubles, GridSpec, Semantics
 
 GATE = 13.8  # squared Mahalanobis distance: one measurement in a thousand is farther, of two numbers
@@ -92,12 +92,14 @@ class Tracker:
                 out[names[n]] = [voxels[nearest == n]]
         free = [k for k in tracks if k not in out]
         matched = self._matched(free, [points for _, points in whole])
-        out |= {k: [whole[n][0]] for n, k in matched.items()}
+        out |= {k: [whole[n][0]] for k, n in matched.items()}
         fresh: list[tuple[int | None, Voxels]] = []
+        taken = Ground({k: each for k, each in footprints.items() if k in out}, self.voxel_m)
+        found = set(matched.values())
         for n, (voxels, points) in enumerate(whole):
-            if n in matched:
+            if n in found:
                 continue
-            k = within(points, {k: each for k, each in footprints.items() if k in out}, self.voxel_m)
+            k = taken.track_under(points)
             if k is None:
                 fresh.append((None, voxels))
             else:
@@ -105,17 +107,31 @@ class Tracker:
         return [(k, np.concatenate(parts)) for k, parts in out.items()] + fresh
 
     def _matched(self, tracks: Sequence[int], pieces: Sequence[Doubles]) -> dict[int, int]:
-        """Piece -> track, at the least sum of surprise."""
+        """Track -> piece, at the least sum of surprise."""
         from scipy.optimize import linear_sum_assignment
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
 
-        cost = np.full((len(pieces), len(tracks)), FAR)
-        for n, points in enumerate(pieces):
-            for column, k in enumerate(tracks):
-                sigma = CUT_SIGMA_VOXELS * self.voxel_m
-                off = surprise(self.tracks[k].belief, points.mean(axis=0), sigma)
-                cost[n, column] = off if off <= GATE else FAR
-        pairs = zip(*(side.tolist() for side in linear_sum_assignment(cost)), strict=True)
-        return {n: tracks[column] for n, column in pairs if cost[n, column] < FAR}
+        if not tracks or not pieces:
+            return {}
+        centres = np.stack([points.mean(axis=0) for points in pieces])
+        cost = surprises([self.tracks[k].belief for k in tracks], centres, CUT_SIGMA_VOXELS * self.voxel_m)
+        cost = np.where(cost <= GATE, cost, FAR)
+        # Who may meet nobody else's pieces is matched apart: the method's cost grows with the cube of their number.
+        row, column = np.nonzero(cost < FAR)
+        size = len(pieces) + len(tracks)
+        links = coo_array((np.ones(len(row)), (row, column + len(pieces))), shape=(size, size))
+        _, cluster = connected_components(links, directed=False)
+        out = {}
+        for each in np.unique(cluster[row]):
+            rows, columns = (
+                np.flatnonzero(cluster[: len(pieces)] == each),
+                np.flatnonzero(cluster[len(pieces) :] == each),
+            )
+            block = cost[np.ix_(rows, columns)]
+            pairs = zip(*linear_sum_assignment(block), strict=True)
+            out |= {tracks[columns[b]]: int(rows[a]) for a, b in pairs if block[a, b] < FAR}
+        return out
 
     def _take(self, k: int | None, class_id: int, view: View, frame: int) -> int:
         sigma = sigma_m(view, self.voxel_m)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dcgen.instances.kalman import begun, corrected, predicted, smoothed, surprise
+from dcgen.instances.kalman import begun, corrected, predicted, smoothed, surprises
 
 TIMES = np.array([0.0, 0.2, 0.5, 0.6, 1.1, 1.3])
 LINE = np.array([3.0, -2.0]) + TIMES[:, None] * [4.0, 1.5]
@@ -17,8 +17,9 @@ def test_a_measurement_makes_surer_and_waiting_less_so():
     for wide, narrow in ((later, start), (later, after)):
         assert np.linalg.eigvalsh(wide.covariance - narrow.covariance)[-1] > 0
     assert np.allclose(after.covariance, after.covariance.T) and np.linalg.eigvalsh(after.covariance)[0] > 0
-    assert 1 < after.mean[0] < 2 and after.mean[2] > 0 and surprise(after, after.mean[:2], 0.5) == 0
-    assert surprise(later, np.array([1.0, 5.0]), 0.5) > surprise(later, np.array([1.0, 3.0]), 0.5) > 0
+    assert 1 < after.mean[0] < 2 and after.mean[2] > 0 and surprises([after], after.mean[None, :2], 0.5) == 0
+    far, near = surprises([later], np.array([[1.0, 5.0], [1.0, 3.0]]), 0.5)[:, 0]
+    assert far > near > 0
 
 
 def test_two_half_waits_are_one_whole():
