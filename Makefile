@@ -60,7 +60,7 @@ $(VENV)/stamp-libraries: | $(PY)
 pip_install = $(PY) -m pip install -q -c constraints.txt -e
 
 $(VENV)/stamp-demo: pyproject.toml constraints.txt | $(PY) $(VENV)/stamp-libraries
-	@echo "Installing dcgen into $(VENV); this happens once."
+	@echo "Installing dcgen into $(VENV), some 2 GB; this happens once and takes minutes."
 	@$(pip_install) '.[$(DEMO_EXTRAS)]'
 	@touch $@
 

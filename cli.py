@@ -33,9 +33,6 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(bench.app, name="bench")
 app.add_typer(forecast.app, name="forecast")
 app.add_typer(planner.app, name="benchmark")
-app.command()(planner.rollout)
-app.command()(export.export)
-app.command()(report.report)
 
 
 SceneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A scene, *.h5.")]
@@ -222,6 +219,11 @@ def evaluate(
                 generate_clips=generate, long_scenes=4 if long is None else long, steps=steps, guidance=guidance,
             )  # fmt: skip
     print(json.dumps(figures) if as_json else markdown(figures))
+
+
+app.command()(planner.rollout)
+app.command()(export.export)
+app.command()(report.report)
 
 
 def main() -> NoReturn:

@@ -13,7 +13,7 @@ from bridges.commands.options import AsJson, Seed, finite, progress, tell
 
 PLANNER_FAILED = 3  # exit code: the command did its work, and the planner did not
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Compare planners.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Compare planners in closed loop.")
 
 
 class Agents(str, Enum):

@@ -73,7 +73,7 @@ def smoothed(time_s: Doubles, centres_m: Sequence[Doubles], sigmas_m: Sequence[f
 @lru_cache
 def _noise(dt_s: float, accel_mps2: float) -> Doubles:
     q = accel_mps2**2 * np.array([[dt_s**3 / 3, dt_s**2 / 2], [dt_s**2 / 2, dt_s]])
-    return np.kron(q, np.eye(2))
+    return np.asarray(np.kron(q, np.eye(2)))
 
 
 @lru_cache

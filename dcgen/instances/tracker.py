@@ -122,7 +122,7 @@ class Tracker:
         size = len(pieces) + len(tracks)
         links = coo_array((np.ones(len(row)), (row, column + len(pieces))), shape=(size, size))
         _, cluster = connected_components(links, directed=False)
-        out = {}
+        out: dict[int, int] = {}
         for each in np.unique(cluster[row]):
             rows, columns = (
                 np.flatnonzero(cluster[: len(pieces)] == each),
