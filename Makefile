@@ -57,7 +57,8 @@ $(VENV)/stamp-libraries: | $(PY)
 	if [ -z "$$lacking" ] || [ "$$(uname)" != Linux ] || \
 		.ci/system_packages libusb-1.0-0 libegl1 libgl1 libx11-6; then touch $@; fi
 
-pip_install = $(PY) -m pip install -q -c constraints.txt -e
+# compat: else `import dcgen` beside a clone named dcgen finds the folder, not the package.
+pip_install = $(PY) -m pip install -q -c constraints.txt --config-settings editable_mode=compat -e
 
 $(VENV)/stamp-demo: pyproject.toml constraints.txt | $(PY) $(VENV)/stamp-libraries
 	@echo "Installing dcgen into $(VENV), some 2 GB; this happens once and takes minutes."
