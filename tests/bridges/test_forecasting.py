@@ -131,11 +131,22 @@ def test_the_table_says_what_on_and_joins_seeds(folders):
 def test_a_picture_shows_past_truth_and_forecasts(folders, tmp_path):
     from PIL import Image
 
+    from dcgen.forecast.picture import GAP, HEAD, PAPER
+
     picture = tmp_path / "x.png"
     evaluate_forecast(
         EvaluateForecast(folders / "clips", (folders / "run",), picture=picture), lambda done, total: None
     )
-    assert Image.open(picture).size == (3 * (24 * 4 + 6), 2 * 5 * (32 * 4 + 6))
+    wide, high, rows = 24 * 4 + GAP, HEAD + 32 * 4 + GAP, 2 * 5
+    image = np.asarray(Image.open(picture))
+    assert image.shape == (rows * high, GAP + 3 * wide, 3)
+    for row in range(rows):
+        name, times = np.split(image[row * high : row * high + HEAD], 2)
+        assert (name != PAPER).any()  # every row says what it is
+        words = [(times[:, GAP + n * wide : GAP + (n + 1) * wide] != PAPER).any() for n in range(3)]
+        assert words == [True, True, row % 5 == 0]  # and every frame when: three past ones, two later ones
+        empty = image[row * high + HEAD : (row + 1) * high, GAP + 2 * wide :]
+        assert (empty == PAPER).all() == (row % 5 != 0)
 
 
 def refused(*words: object) -> str:
