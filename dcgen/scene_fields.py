@@ -36,6 +36,7 @@ PER_AGENT = {
     "valid": ("?", True),
 }
 MOST_COORDINATE_M = 2e7
+LEAST_VOXEL_M, MOST_VOXEL_M = 1e-3, 1e3
 _TEXTS = ("dcgen_version", "model", "model_sha256", "scenario", "created_utc")
 _MAX_DEFLATE_RATIO = 1100  # deflate cannot shrink data further than about 1032 to 1
 
@@ -64,6 +65,10 @@ def read_grid(file: h5py.File, path: Path) -> GridSpec:
         if value.shape != (3,) or value.dtype.kind not in kind:
             raise SceneError(f"{path}: /grid attribute {name} needs three numbers; make the file again")
         numbers[name] = tuple(value.tolist())
+    if not all(LEAST_VOXEL_M <= edge <= MOST_VOXEL_M for edge in numbers["voxel_m"]):
+        raise SceneError(
+            f"{path}: /grid attribute voxel_m needs {LEAST_VOXEL_M:g} to {MOST_VOXEL_M:g} m; make the file again"
+        )
     try:
         return GridSpec(**numbers)
     except ValueError as fault:

@@ -195,6 +195,7 @@ FAULTS: dict[str, Callable[[h5py.File], None]] = {
     "scenario is a number": _swap("/", scenario=3.5),
     "metadata is a list": _swap("/", metadata="[1]"),
     "negative voxel": _swap("grid", voxel_m=[0.8, -0.8, 0.8]),
+    "voxels of atoms": _swap("grid", voxel_m=[1e-9, 1e-9, 1e-9]),
     "shape of two": _swap("grid", shape=[11, 13]),
     "shape of another grid": _swap("grid", shape=[13, 11, 7]),
     "class list": _swap("occupancy/labels", class_names=["free", *CLASS_NAMES[:0:-1]]),
