@@ -11,7 +11,11 @@ import typer
 
 from bridges.commands.options import AsJson, Seed, finite, tell
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure dcgen itself: speeds, sampling steps, tracking, ablations.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Measure dcgen itself: speeds, sampling steps, tracking, ablations.",
+)
 Seconds = Annotated[float, typer.Option(min=0.1, max=3600, callback=finite, help="For each figure.")]
 
 
