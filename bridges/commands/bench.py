@@ -14,7 +14,7 @@ from bridges.commands.options import AsJson, Seed, finite, tell
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Measure dcgen itself: speeds, sampling steps, tracking, ablations.",
+    help="Measure dcgen itself: speed, sampling steps, tracking, ablations.",
 )
 Seconds = Annotated[float, typer.Option(min=0.1, max=3600, callback=finite, help="For each figure.")]
 
