@@ -281,7 +281,7 @@ def test_writing_replaces_whole_files_only(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("dcgen.tensor_file.os.replace", fail)
+    monkeypatch.setattr("dcgen.whole_file.os.replace", fail)
     with pytest.raises(CheckpointError, match="disk full"):
         write_tensors(path, {"x": torch.zeros(3)}, {"step": "2"})
     assert [one.name for one in path.parent.iterdir()] == ["a.safetensors"]
