@@ -124,6 +124,8 @@ def evaluate_forecast(order: EvaluateForecast, progress: Progress) -> dict[str, 
 
     if order.picture is not None:
         check_picture(order.picture)
+    if len({place.resolve() for place in order.models}) < len(order.models):
+        raise DcgenError("--model: one is named twice, and would count as two seeds; remove it once")
     models = [load_forecaster(place, default_device()) for place in order.models]
     source = open_recordings(order.source)
     if models:

@@ -172,6 +172,7 @@ def test_bad_input_is_one_line(folders, tmp_path):
     )
     assert "no such forecaster" in refused("evaluate", clips, "--model", tmp_path / "empty")
     assert "--horizons: asked is (1.0,)" in refused("evaluate", clips, "--model", run, "--horizons", "1")
+    assert "is named twice" in refused("evaluate", clips, "--model", run, "--model", run)
     assert ".png" in refused("evaluate", clips, "--picture", tmp_path / "x.jpg", *ahead)
     assert not out.exists()
     moved = replace(GRID, origin_m=(0.0, -9.6, -0.8))
