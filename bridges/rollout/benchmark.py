@@ -13,15 +13,12 @@ from typing import Any
 import dcgen
 from bridges.rollout.closed_loop import LoopSettings
 from bridges.rollout.order import SCENE_SUFFIXES, RolloutOrder, drive_file
+from bridges.rollout.page import TERMS, page_of
 from bridges.workers import choose_workers
 from dcgen.errors import DcgenError, PlannerError, SceneError
 from dcgen.whole_file import write_whole
 
 FORMAT, VERSION = "dcgen-planner-benchmark", 1
-MULTIPLIERS = ("no_collision", "drivable_area", "driving_direction")
-WEIGHTED = ("progress", "time_to_collision", "lane_keeping", "history_comfort", "extended_comfort")
-COMPOSED = ("epdms", "driving_score", "route_completion")
-TERMS = (*COMPOSED, *MULTIPLIERS, *WEIGHTED)
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,6 @@ def run_benchmark(
     its error is raised. Raises PlannerError before anything runs where a planner cannot be loaded.
     """
     from bridges.rollout.host import PlannerProcess
-    from bridges.rollout.page import page_of
 
     files = _scene_files(order.scenes)
     planners = list(dict.fromkeys(order.planners))

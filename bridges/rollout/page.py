@@ -7,7 +7,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bridges.rollout.benchmark import COMPOSED, MULTIPLIERS, TERMS, WEIGHTED
+MULTIPLIERS = ("no_collision", "drivable_area", "driving_direction")
+WEIGHTED = ("progress", "time_to_collision", "lane_keeping", "history_comfort", "extended_comfort")
+COMPOSED = ("epdms", "driving_score", "route_completion")
+TERMS = (*COMPOSED, *MULTIPLIERS, *WEIGHTED)
+
 
 STYLE = """
 :root { --ink: #1d2230; --soft: #667085; --line: #dfe2e8; --page: #f6f7f9; --card: #fff;
