@@ -57,6 +57,7 @@ def main() -> None:
     own = os.getpid()
     while True:
         try:
+            # From the parent's end of a pipe, never a file's or a planner's; read-only arrays stay read-only.
             kind, content = pickle.loads(receive(incoming))
         except EOFError:
             return
