@@ -51,6 +51,7 @@ def bench_model(order: ModelOrder, tell: Callable[[str], None]) -> dict[str, Any
     from bridges.model_costs import cpu_figures, gpu_figures, shipped
     from bridges.training import preset
     from dcgen.config import paper
+    from dcgen.device import describe
 
     config, size = preset(order.preset), paper()
     if order.world is not None:
@@ -70,6 +71,7 @@ def bench_model(order: ModelOrder, tell: Callable[[str], None]) -> dict[str, Any
         **figures,
         "bars": bars(figures),
         "gpu": gpu_figures(config, clips[0], order.repeats),
+        "arithmetic": describe("cpu"),
         "hardware": hardware(),
         "dcgen": __version__,
     }
@@ -107,10 +109,10 @@ def model_text(figures: dict[str, Any]) -> str:
         ratio = row["release"] / row["value"]
         cells = [row["figure"], *(f"{row[key]:.2f}" for key in ("value", "bar", "release")), f"{ratio:.1f}"]
         lines.append("| " + " | ".join([*cells, "yes" if row["holds"] else "no"]) + " |")
-    lines += ["", "| part | CPU-s | GFLOP | CPU-s at the matrix rate | share of the rate |", "| --- " * 5 + "|"]
+    lines += ["", "| part | CPU-s | GFLOP | CPU-s at used_gflops | share of that rate |", "| --- " * 5 + "|"]
     for name in ("dit_forward", "dit_forward_preset", "decode"):
         spent, work = figures[f"{name}_cpu_s"], figures[f"{name}_gflop"]
-        floor = work / figures["gflops"]
+        floor = work / figures["used_gflops"]
         lines.append(f"| {name} | {spent:.3f} | {work:.1f} | {floor:.3f} | {floor / spent:.0%} |")
     told = {row["figure"] for row in figures["bars"]} | {"bars"}
     lines += ["", "| figure | value |", "| --- | --- |"]

@@ -73,27 +73,39 @@ def cpu_figures(
 
 
 def _rates() -> dict[str, float]:
-    """GFLOP and GB a CPU-second: what floors are made of. (dcgen.measure.matrix_rate is of a second by the clock.)"""
+    """GFLOP and GB a CPU-second: what floors are made of. (dcgen.measure.matrix_rate is of a second by the clock.)
+
+    gflops is of float32, as the release's was; used_gflops of the arithmetic in which this CPU runs models.
+    """
     import torch
 
+    from dcgen.device import arithmetic
     from dcgen.measure import SIDE
 
     square, source = torch.randn(SIDE["cpu"], SIDE["cpu"]), torch.ones(1 << 26)  # 256 MB
-    out, copy = torch.empty_like(square), torch.empty_like(source)
-    product_s, copy_s = (
-        cpu_s(job, 5) for job in (lambda: torch.mm(square, square, out=out), lambda: copy.copy_(source))
-    )
-    return {"gflops": 2 * SIDE["cpu"] ** 3 / product_s / 1e9, "copy_gb_s": 2 * source.nbytes / copy_s / GB}
+    copy = torch.empty_like(source)
+
+    def rate(dtype: torch.dtype) -> float:
+        one = square.to(dtype)
+        out = torch.empty_like(one)
+        return 2 * SIDE["cpu"] ** 3 / cpu_s(lambda: torch.mm(one, one, out=out), 5) / 1e9
+
+    return {
+        "gflops": rate(torch.float32),
+        "used_gflops": rate(arithmetic(torch.device("cpu"))),
+        "copy_gb_s": 2 * source.nbytes / cpu_s(lambda: copy.copy_(source), 5) / GB,
+    }
 
 
 def _vae_figures(model: Model, clip: Clip, repeats: int) -> dict[str, float]:
     import torch
 
+    from dcgen.device import autocast
     from dcgen.specks import without_specks
     from dcgen.types import UNKNOWN
 
     labels = torch.from_numpy(clip.labels)[None]
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(model.device):
         planes = model.vae.encode(labels).mean
         figures = {
             "encode_cpu_s": cpu_s(lambda: model.vae.encode(labels), repeats),
@@ -131,11 +143,12 @@ def _dit_figures(model: Model, clip: Clip, repeats: int, suffix: str) -> dict[st
     """One velocity at batch 1, what is prepared once for all of them, and how many products a velocity has."""
     import torch
 
+    from dcgen.device import autocast
     from dcgen.generate import batch_conditions
 
     conditions = batch_conditions([clip.conditions], [clip.conditions.known], model)
     latents, at = torch.randn(1, model.config.hex_shape.size), torch.full((1,), 0.5)
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(model.device):
         prepared = model.dit.prepare(conditions)
         stop = at if model.config.dit.interval else None
         forward = partial(model.dit.velocity, latents, at, prepared, stop)

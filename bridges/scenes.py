@@ -90,8 +90,10 @@ def make_scenes(order: SceneOrder, step: Tell, note: Tell, progress: Progress) -
         if model is None:
             step(f"loading model {order.model}")
             model = _load(order.model)
-        if model.config.frames != compiled.chunks.frames:
-            compiled = compile_scenario(scenario, given, chunk_frames=model.config.frames)
+        config = model.config
+        if (compiled.chunks.frames, compiled.grid, compiled.dt_s) != (config.frames, config.grid, config.dt_s):
+            fitted = scenario.fitted(config.grid, config.dt_s)
+            compiled = compile_scenario(fitted, given, chunk_frames=config.frames)
         _check_speaks(compiled, model, scenario)
         step(f"generating {compiled.frames} frames in {len(compiled.chunks)} chunks")
         generate_s, commands = _generate(compiled, model, order, output, _metadata(scenario), progress)

@@ -23,6 +23,7 @@ from scenarios.world.cut.recipe import ClipRecipe, Pick
 from scenarios.world.store import World, load_world
 
 if TYPE_CHECKING:
+    from dcgen.checkpoint import Model
     from dcgen.train import TrainConfig
 
 Tell = Callable[[str], None]
@@ -132,8 +133,8 @@ def open_source(
 class TrainingOrder:
     """What is asked of `dcgen train`. folders: one data set, or worlds, of which `count` clips are cut.
 
-    vae is the run of an autoencoder, start the name or folder of a model whose transformer goes on,
-    that lends a new autoencoder its weights, or that a student learns from. asked holds
+    vae is the run of an autoencoder, start the name or folder of a model whose transformer goes on, that lends a new
+    autoencoder (or, beside vae, a new transformer) its weights, or that a student learns from. asked holds
     steps, batch, learning_rate and accumulate, for which None stands for what has worked, checkpointing and fsdp.
     """
 
@@ -183,11 +184,14 @@ def _train_stage(order: TrainingOrder, tell: Tell) -> Path:
 
     if order.stage == "student":
         return _student(order, how, clips, tell)
+
+    def lender() -> Model | None:
+        return load_model(order.start) if order.start is not None else None
+
     if order.stage == "vae":
         config = preset(order.sizes or "nano")
-        start = load_model(order.start) if order.start is not None else None
-        return train_vae(config, clips(config), *rest, start=start)
-    if order.start is not None:
+        return train_vae(config, clips(config), *rest, start=lender())
+    if order.vae is None and order.start is not None:
         model = load_model(order.start, default_device())
         _check_asked(order, order.start, model.config)
         source = clips(model.config)
@@ -199,14 +203,14 @@ def _train_stage(order: TrainingOrder, tell: Tell) -> Path:
     source = clips(config)
     if order.stage == "decoder":
         return train_decoder(order.vae, source, *rest)
-    return train_dit(order.vae, source, *rest, _encoding(tell, len(source)))
+    return train_dit(order.vae, source, *rest, _encoding(tell, len(source)), lender())
 
 
 def _check_words(order: TrainingOrder) -> None:
     """Raises DcgenError where options do not go together, or where nothing could be written at the end."""
-    if order.start is not None and (order.stage == "decoder" or order.vae is not None):
-        raise DcgenError("--start is for dcgen train vae, dit and student, in place of --vae; leave one of them out")
-    if order.vae is not None and order.stage == "vae":
+    if order.start is not None and order.stage == "decoder":
+        raise DcgenError("--start is for dcgen train vae, dit and student; leave it out")
+    if order.vae is not None and order.stage not in ("decoder", "dit"):
         raise DcgenError("--vae is for dcgen train decoder and dit; leave it out")
     there = next(folder for folder in (order.out, *order.out.parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):

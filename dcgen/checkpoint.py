@@ -17,13 +17,13 @@ from dcgen.config import ModelConfig
 from dcgen.dit.model import Dit
 from dcgen.errors import CheckpointError
 from dcgen.parts import PART_BYTES, read_parts, write_parts
+from dcgen.quantise import dequantised, quantised
 from dcgen.tensor_file import read_tensors, write_tensors
 from dcgen.vae.model import Vae
 
 FORMAT = "dcgen-model 1"
 WEIGHTS = "model.safetensors"
 INDEX = "model.json"  # of a model in parts
-SHIPPED_VAE = "vae.safetensors"  # of a preset whose transformer is not trained yet
 Part = TypeVar("Part", bound=torch.nn.Module)
 
 
@@ -63,11 +63,14 @@ def save_model(
 ) -> Path:
     """Writes a model folder; dtype is how the transformer's weights are stored, vae_dtype the autoencoder's.
 
+    torch.int8 stands for matrices in 8 bits (dcgen.quantise), which ship in half the bytes.
+
     A model of more than most_bytes lies in parts that can be carried, each below 48 MiB, and an index. Returns the
     file that stands for the model.
     """
     tensors = {f"vae.{name}": tensor.to(vae_dtype) for name, tensor in model.vae.state_dict().items()}
-    tensors |= {f"dit.{name}": tensor.to(dtype) for name, tensor in model.dit.state_dict().items()}
+    dit = {f"dit.{name}": tensor for name, tensor in model.dit.state_dict().items()}
+    tensors |= quantised(dit) if dtype == torch.int8 else {name: tensor.to(dtype) for name, tensor in dit.items()}
     tensors |= {"latent.mean": model.latent_mean, "latent.std": model.latent_std}
     about = {"format": FORMAT, "config": json.dumps(model.config.to_dict())}
     whole, index = folder / WEIGHTS, folder / INDEX
@@ -87,7 +90,7 @@ def shipped_file(name: str, file: str) -> Path:
 
 
 def shipped_models() -> list[str]:
-    """The names of the models that come with dcgen; an autoencoder alone is none."""
+    """The names of the models that come with dcgen."""
     return sorted(path.parent.name for path in shipped_file("", "").glob(f"*/{WEIGHTS}"))
 
 
@@ -105,8 +108,6 @@ def model_path(name: str) -> Path:
 def load_model(name: str, device: str = "cpu") -> Model:
     """A model by shipped name or path, in eval mode. Raises CheckpointError naming what differs."""
     path = model_path(name)
-    if not path.exists() and Path(name).name == name and shipped_file(name, SHIPPED_VAE).is_file():
-        raise CheckpointError(f"{name}: ships as an autoencoder alone (--vae {name}); use --model nano")
     if not path.exists():
         known = " or ".join(shipped_models())
         raise CheckpointError(f"{name}: no such checkpoint; give the path of one, or use --model {known}")
@@ -116,6 +117,7 @@ def load_model(name: str, device: str = "cpu") -> Model:
             f"{path}: field format is {metadata.get('format')!r}, this dcgen reads {FORMAT!r}; give a finished model"
         )
     config = read_config(path, metadata)
+    tensors = dequantised(path, tensors)
     mean, std = (_statistic(path, tensors, part, config.hex_shape.size) for part in ("latent.mean", "latent.std"))
     least = config.dit.depth * config.dit.width**2 * (4 + config.dit.mlp_ratio)
     if least > sum(tensor.numel() for tensor in tensors.values()):  # a few digits may ask for any amount of memory

@@ -14,6 +14,7 @@ from torch import Tensor
 from dcgen.config import ModelConfig
 from dcgen.dataset.source import ClipSource, in_order
 from dcgen.device import autocast
+from dcgen.heap import keep_freed_memory
 from dcgen.hexplane import HexPlane, flatten, unflatten
 from dcgen.known import random_known
 from dcgen.latent_parts import BATCH, LatentParts, LatentSpec, check_folder, part_stands, write_part
@@ -82,6 +83,7 @@ def encode_parts(
     A part is known by its header and all its numbers: one that is damaged is made again, one of another spec raises
     CheckpointError before anything is encoded. progress hears of every clip of the share, of those that are there too.
     """
+    keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     check_folder(folder, spec)
     for part in range(share[0], spec.parts, share[1]):

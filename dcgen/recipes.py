@@ -13,14 +13,14 @@ from torch import nn
 
 from dcgen import parallel
 from dcgen.checkpoint import (
-    SHIPPED_VAE,
+    INDEX,
     Model,
     build,
+    load_model,
     load_part,
     model_path,
     read_config,
     save_model,
-    shipped_file,
 )
 from dcgen.config import ModelConfig
 from dcgen.dataset.source import ClipSource
@@ -128,11 +128,13 @@ def train_dit(
     report: Report | None = None,
     minutes: float | None = None,
     progress: Callable[[int], None] | None = None,
+    lender: Model | None = None,
 ) -> Path:
     """Second stage, then the finished model folder `out`/model.
 
     start: the run folder or the weights of an autoencoder, or a whole Model whose transformer goes on from where it is.
     clips: None where `out` holds their latents already, made elsewhere: then nothing else is read.
+    lender: a model, perhaps of other sizes, whose transformer lends a new one every weight that fits.
     """
     torch.manual_seed(how.seed)
     if isinstance(start, Model):
@@ -141,6 +143,8 @@ def train_dit(
     else:
         config, vae = load_vae(start)
         dit, digest, used = Dit(config), _digest(start), None
+        if lender is not None:
+            lend(lender.dit, dit)
     statistics = statistics_for(vae, clips, out / STATISTICS, digest, used)
     latents = latents_for(vae, clips, statistics, out / LATENTS, digest, how.seed, progress)
     stage = DitStage(dit.to(default_device()))
@@ -172,14 +176,15 @@ def latents_for(
 
 
 def load_vae(weights: Path | str) -> tuple[ModelConfig, Vae]:
-    """An autoencoder in eval mode: from what train_vae left, or a shipped one by name."""
+    """An autoencoder in eval mode: from what train_vae left, or that of a finished model by path or shipped name."""
     path = _file(weights)
-    remedy = "give the run folder of dcgen train vae or decoder, or a shipped one, as --vae base"
     if not path.is_file():
+        remedy = "give the run folder of dcgen train vae or decoder, or a finished model, as --vae base"
         raise CheckpointError(f"{path}: no such checkpoint of an autoencoder; {remedy}")
-    tensors, metadata = read_tensors(path)
-    if "format" in metadata:
-        raise CheckpointError(f"{path}: is a {metadata['format'][:40]!r}, not an autoencoder alone; {remedy}")
+    tensors, metadata = ({}, {}) if path.name == INDEX else read_tensors(path)
+    if path.name == INDEX or "format" in metadata:
+        whole = load_model(str(path), default_device())
+        return whole.config, whole.vae
     config = read_config(path, metadata)
     vae = build(path, config, Vae)
     load_part(path, "", vae, tensors)
@@ -187,11 +192,8 @@ def load_vae(weights: Path | str) -> tuple[ModelConfig, Vae]:
 
 
 def _file(weights: Path | str) -> Path:
-    shipped = shipped_file(str(weights), SHIPPED_VAE)
-    if shipped.is_file():
-        return shipped
-    path = Path(weights)
-    return path / EMA if path.is_dir() else path
+    alone = Path(weights) / EMA
+    return alone if alone.is_file() else model_path(str(weights))
 
 
 def _digest(weights: Path | str) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dcgen import parallel
 from dcgen.errors import Stopped
+from dcgen.heap import keep_freed_memory
 from dcgen.measure import ModelFlops
 from dcgen.train_guard import Guard, memory_named
 from dcgen.train_log import Log, Pace, training_rate
@@ -89,6 +90,7 @@ def train(
     left its course, CheckpointError for a folder of another run, Stopped on SIGTERM, after it saved.
     """
     parallel.part(config.batch)
+    keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(stage, config, folder)
     start = step = run.state.resume()

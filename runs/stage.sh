@@ -69,7 +69,7 @@ PYTHON
 
 command=("$PYTHON" -m)
 if [ "$PROCESSES" -gt 1 ] && [ -z "${LAUNCH:-}" ]; then
-    command+=(torch.distributed.run --standalone --nproc-per-node "$PROCESSES" -m)
+    command+=(torch.distributed.run --standalone --nproc-per-node "$PROCESSES" -m --) # --: --start is not its own
 elif [ "$PROCESSES" -gt 1 ]; then
     command+=(accelerate.commands.launch --num_processes "$PROCESSES" --num_machines 1 --mixed_precision no
         --dynamo_backend no)

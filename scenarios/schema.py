@@ -129,6 +129,15 @@ class Scenario(Part):
     def grid_spec(self) -> GridSpec:
         return self.grid.spec() if self.grid else nano_grid()
 
+    def fitted(self, grid: GridSpec, dt_s: float) -> Scenario:
+        """The same in a model's grid and clock, where neither it nor a finished scene says others."""
+        mine: dict[str, Any] = {}
+        if self.scene is None and self.grid is None:
+            mine["grid"] = Grid(shape=grid.shape, voxel_m=grid.voxel_m, origin_m=grid.origin_m)
+        if self.scene is None and "dt_s" not in self.model_fields_set:
+            mine["dt_s"] = dt_s
+        return self.model_copy(update=mine)
+
     def place(self, file: str) -> Path:
         """A path of the file, seen from the folder of the file."""
         return Path(file) if self._source is None else self._source.parent / file

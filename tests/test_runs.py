@@ -107,3 +107,17 @@ def test_what_is_finished_depends_on_the_state_not_on_what_lies_there(run, tmp_p
     (tmp_path / "out" / "vae" / "state.json").write_text(json.dumps({"about": {"step": 5}}))
     assert run("2_vae").returncode == 0
     assert run("2_vae", STEPS=20).returncode == 75  # a longer run goes on
+
+
+def test_what_torchrun_starts_keeps_its_own_options():
+    """torchrun would take --start for an abbreviation of its own."""
+    distributed = pytest.importorskip("torch.distributed.run")
+    told = subprocess.run(
+        ["bash", "-c", '. runs/stage.sh; printf "%s\\n" "${command[@]}"'],
+        capture_output=True, check=True, text=True, cwd=ROOT, env={**os.environ, "PROCESSES": "2", "PRESET": "base"},
+    )  # fmt: skip
+    words = told.stdout.split()
+    assert words[1:3] == ["-m", "torch.distributed.run"]
+    parsed = distributed.parse_args([*words[3:], "train", "dit", "--start", "nano", "--steps", "3"])
+    assert parsed.training_script == "cli" and parsed.nproc_per_node == "2"
+    assert parsed.training_script_args == ["train", "dit", "--start", "nano", "--steps", "3"]

@@ -52,7 +52,7 @@ class Block(nn.Module):
 
     def attend(self, x: Float[Tensor, "B N W"], cos: Tensor, sin: Tensor) -> Float[Tensor, "B N W"]:
         qkv = self.qkv(x)
-        if inference.applies(qkv):
+        if inference.attends_in_cache(qkv):
             return self.out(self._attend_in_cache(qkv, cos, sin))
         q, k, v = rearrange(qkv, "b n (three h e) -> three b h n e", three=3, h=self.heads)
         q, k = rotate(self.query_norm(q), cos, sin), rotate(self.key_norm(k), cos, sin)

@@ -103,9 +103,9 @@ class LayoutCondition(nn.Module):
         self.dit, self.shape, self.width = dit, shape, width
         self.rollout = rollout_of(dit.rollout, shape, dit.patch)
         # Halve until one cell is one token of the xy plane.
-        halvings = int(math.log2(config.vae.stride * dit.patch))
-        self.static = self._pyramid(config.static_channels, inner, width, halvings)
-        self.agents = self._pyramid(config.agent_channels, inner // 2, inner, halvings)
+        halvings = int(math.log2(config.vae.stride * dit.patch // dit.layout_fold))
+        self.static = self._pyramid(config.static_channels, inner, width, halvings, dit.layout_fold)
+        self.agents = self._pyramid(config.agent_channels, inner // 2, inner, halvings, dit.layout_fold)
         self.to_plane = nn.ModuleDict({name: nn.Linear(width + inner, width) for name in PLANES})
         if shape.volume_channels:
             self.pool = nn.Conv2d(inner, inner, 3, stride=2, padding=1)
@@ -113,8 +113,9 @@ class LayoutCondition(nn.Module):
             self.to_volume = nn.Linear(inner * (dit.volume_patch[0] + 1), width)
 
     @staticmethod
-    def _pyramid(inputs: int, inner: int, outputs: int, halvings: int) -> nn.Sequential:
-        layers: list[nn.Module] = [nn.Conv2d(inputs, inner, 3, padding=1), nn.SiLU()]
+    def _pyramid(inputs: int, inner: int, outputs: int, halvings: int, fold: int) -> nn.Sequential:
+        layers: list[nn.Module] = [nn.PixelUnshuffle(fold)] if fold > 1 else []
+        layers += [nn.Conv2d(inputs * fold**2, inner, 3, padding=1), nn.SiLU()]
         for step in range(halvings):
             layers += [nn.Conv2d(inner, outputs if step == halvings - 1 else inner, 3, stride=2, padding=1), nn.SiLU()]
         return nn.Sequential(*layers)

@@ -26,11 +26,13 @@ TIME_PLANES = ("tx", "ty", "tz")
 class LayoutReader(nn.Module):
     """A layout at voxel resolution to features of the latents' cells: folded and read at once, and by strided steps."""
 
-    def __init__(self, layout: int, fold: int, width: int) -> None:
+    def __init__(self, layout: int, fold: int, width: int, first_fold: int = 1) -> None:
+        """first_fold: of the strided steps; they begin with so many voxels a side in one cell."""
         super().__init__()
         self.folded = nn.Sequential(nn.PixelUnshuffle(fold), nn.Conv2d(layout * fold**2, width, 3, padding=1))
-        halvings = int(math.log2(fold))
-        layers: list[nn.Module] = [nn.Conv2d(layout, width // 2 if halvings else width, 3, padding=1)]
+        halvings = int(math.log2(fold // first_fold))
+        first = nn.Conv2d(layout * first_fold**2, width // 2 if halvings else width, 3, padding=1)
+        layers: list[nn.Module] = [nn.PixelUnshuffle(first_fold), first] if first_fold > 1 else [first]
         for step in range(halvings):
             layers += [nn.SiLU(), nn.Conv2d(width if step else width // 2, width, 3, stride=2, padding=1)]
         self.deep = nn.Sequential(*layers, nn.SiLU(), zero(nn.Conv2d(width, width, 1)))
@@ -124,16 +126,19 @@ class TimeReader(nn.Module):
     def __init__(self, agents: int, config: ModelConfig) -> None:
         super().__init__()
         self.frames, width = config.vae.time_stride, config.dit.local_width
-        self.read = LayoutReader(agents, config.vae.stride, width)
+        self.read = LayoutReader(agents, config.vae.stride, width, config.dit.layout_fold)
         self.leave = nn.ModuleDict({name: nn.Conv2d(2 * self.frames * width, width, 1) for name in TIME_PLANES})
 
     def forward(self, agents: Float[Tensor, "B T A fX fY"]) -> dict[str, Float[Tensor, "B W t n"]]:
         seen = F.silu(self.read(agents.flatten(0, 1)))
-        seen = rearrange(seen, "(b t s) w x y -> b (s w) t x y", b=len(agents), s=self.frames)
-        dropped = {"tx": (4,), "ty": (3,), "tz": (3, 4)}
-        pooled = {name: torch.cat([seen.mean(d), seen.amax(d)], dim=1) for name, d in dropped.items()}
-        pooled["tz"] = pooled["tz"].unsqueeze(-1)
-        return {name: self.leave[name](part) for name, part in pooled.items()}
+        along_x, along_y = (torch.stack([seen.mean(d), seen.max(d).values], dim=1) for d in (3, 2))
+        at_once = torch.stack([along_x[:, 0].mean(2), along_x[:, 1].max(2).values], dim=1)
+        pooled = {"tx": along_x, "ty": along_y, "tz": at_once[..., None]}
+        return {name: self.leave[name](self._stacked(part, len(agents))) for name, part in pooled.items()}
+
+    def _stacked(self, pooled: Float[Tensor, "BT two W n"], batch: int) -> Float[Tensor, "B C t n"]:
+        """The frames of a plane's cell as its channels."""
+        return rearrange(pooled, "(b t s) two w n -> b (two s w) t n", b=batch, s=self.frames)
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ class LocalHead(nn.Module):
         super().__init__()
         self.shape, vae, dit = config.hex_shape, config.vae, config.dit
         width, depth, agents = dit.local_width, dit.local_depth, config.agent_channels
-        self.read_plane = LayoutReader(config.static_channels + agents, vae.stride, width)
+        self.read_plane = LayoutReader(config.static_channels + agents, vae.stride, width, dit.layout_fold)
         self.read_time = TimeReader(agents, config)
         depths = {"xy": depth} | dict.fromkeys(TIME_PLANES, (depth + 1) // 2)
         levels = {"xy": dit.local_levels}
@@ -168,7 +173,7 @@ class LocalHead(nn.Module):
             {n: LocalBranch(vae.channels, dit.width, 2, width, d, levels.get(n, 0)) for n, d in depths.items()}
         )
         if vae.volume_channels:
-            self.read_volume = LayoutReader(agents, vae.volume_stride, width)
+            self.read_volume = LayoutReader(agents, vae.volume_stride, width, dit.layout_fold)
             self.volume = LocalBranch(vae.volume_channels, dit.width, 3, width, depth)
 
     def prepare(self, c: ConditionBatch) -> Near:

@@ -7,6 +7,7 @@ import pytest
 from bridges import bench_model as module
 from bridges.bench_model import BARS, ModelOrder, bars, bench_model, model_text
 from bridges.model_costs import alone, gflop
+from dcgen.device import describe
 from tests.dcgen.small import CONFIG, PLAIN, clip
 
 FIGURES = dict.fromkeys(BARS, 1.0)
@@ -33,10 +34,11 @@ def test_every_figure_is_there_and_the_table_shows_it(figures):
     for name in (
         "encode_cpu_s", "decode_cpu_s", "vae_step_cpu_s", "vae_step_peak_gb", "vae_step_above_import_gb",
         "dit_forward_cpu_s", "dit_forward_preset_cpu_s", "scene_wall_s", "scene_peak_gb", "compression",
-        "vae_parameters", "dit_parameters", "gflops", "copy_gb_s", "dit_forward_gflop",
+        "vae_parameters", "dit_parameters", "gflops", "used_gflops", "copy_gb_s", "dit_forward_gflop",
     ):  # fmt: skip
         assert figures[name] > 0, name
     assert figures["weights"] == "random" and figures["preset"] == "tiny"
+    assert figures["arithmetic"] == describe("cpu")
     assert figures["vae_step_peak_gb"] > figures["vae_step_above_import_gb"]
     assert [row["figure"] for row in figures["bars"]] == list(BARS)
     assert json.loads(json.dumps(figures)) == figures

@@ -19,6 +19,14 @@ def the_same_numbers():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="module")
+def exact():
+    """float32 also where the CPU multiplies bfloat16: laws about equality are of the code, not of rounding."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dcgen.device._cpu_multiplies_bfloat16", lambda: False)
+        yield
+
+
 @pytest.fixture
 def unchecked(monkeypatch):
     """Shapes are not checked from outside: for tests of what a module itself refuses."""

@@ -41,6 +41,7 @@ PLAIN = replace(CONFIG, vae=replace(VAE, volume_channels=0, static_once=False)) 
 # What the paper measures itself against, and planes as fine as the grid.
 QUERIES = replace(PLAIN, vae=replace(PLAIN.vae, projection="average", decoder="queries"))
 FINE = replace(CONFIG, vae=replace(VAE, stride=1, time_stride=1))
+FOLDED = replace(CONFIG, dit=replace(DIT, layout_fold=2))
 
 
 def randomise(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:

@@ -76,9 +76,18 @@ def test_the_line_names_device_arithmetic_and_kernels(fault, monkeypatch):
     assert device.describe("cuda:0") == "cuda:0 NVIDIA H100, bfloat16, torch"
 
 
-@pytest.mark.parametrize(("amx", "name"), [(True, "bfloat16"), (False, "float32")])
-def test_the_line_names_the_arithmetic_that_autocast_takes(amx, name, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+@pytest.mark.parametrize(
+    ("able", "name"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R)"}, "bfloat16"),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bfloat16"),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R)"}, "float32"),
+        ({"avx512_bf16": False, "cpu_name": "AMD EPYC"}, "float32"),
+        ({"architecture": "aarch64"}, "float32"),
+    ],
+)
+def test_the_line_names_the_arithmetic_that_autocast_takes(able, name, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     assert device.describe(CPU) == f"cpu, {name}, torch"
     with device.autocast(CPU):
         assert (torch.ones(2, 3) @ torch.ones(3, 4)).dtype == getattr(torch, name) == device.arithmetic(CPU)

@@ -1,6 +1,5 @@
 """Generation keeps what is known, what was seen, and its promises on seeds, order and length."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -21,12 +20,6 @@ STRIDE = 2
 @pytest.fixture(scope="module")
 def tiny():
     return model()
-
-
-@pytest.fixture
-def exact(monkeypatch):
-    """float32 also where the CPU multiplies bfloat16: laws about equality are of the code, not of rounding."""
-    monkeypatch.setattr("dcgen.generate.autocast", lambda device: nullcontext())
 
 
 def drive(chunks=3, world=None, **kwargs):

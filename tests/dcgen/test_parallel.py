@@ -16,6 +16,8 @@ from dcgen.parts import read_parts
 from dcgen.tensor_file import read_tensors
 from tests.dcgen.together import HOW, runs
 
+pytestmark = pytest.mark.usefixtures("exact")
+
 ROOT = Path(__file__).resolve().parents[2]
 CONTEXT_S = 280
 

@@ -107,8 +107,6 @@ def test_clips_of_another_shape_are_named(clips):
 def test_a_file_that_holds_no_autoencoder_is_named(runs, tmp_path):
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_vae(tmp_path)
-    with pytest.raises(CheckpointError, match=r"is a 'dcgen-model 1', not an autoencoder alone; give the run folder"):
-        load_vae(runs[2])  # the whole model
     tensors, metadata = read_tensors(runs[1])
     write_tensors(tmp_path / "ema.safetensors", tensors, {})
     with pytest.raises(CheckpointError, match="field config"):
@@ -117,6 +115,16 @@ def test_a_file_that_holds_no_autoencoder_is_named(runs, tmp_path):
     write_tensors(tmp_path / "ema.safetensors", tensors, metadata)
     with pytest.raises(CheckpointError, match=r"field encoder\.embed\.weight"):
         load_vae(tmp_path)
+
+
+def test_a_finished_model_stands_for_its_autoencoder(runs, tmp_path):
+    _, alone = load_vae(runs[1])
+    config, whole = load_vae(runs[2])
+    assert config == CONFIG and not whole.training
+    renamed = tmp_path / "other.safetensors"
+    renamed.write_bytes(runs[2].read_bytes())
+    for vae in (whole, load_vae(runs[2].parent)[1], load_vae(renamed)[1]):
+        assert all(torch.equal(tensor, alone.state_dict()[name]) for name, tensor in vae.state_dict().items())
 
 
 def test_batches_of_clips_are_a_function_of_their_number(clips):

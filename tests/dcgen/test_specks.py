@@ -1,4 +1,4 @@
-"""Crumbs of vegetation go, everything else stays."""
+"""Crumbs of plants and houses go, everything else stays."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from dcgen.specks import SPECK_M3, pieces, without_specks
 from dcgen.types import UNKNOWN, GridSpec, Semantics
 
 GRID = GridSpec((15, 13, 9), (0.8, 0.6, 0.5), (-6.0, -3.9, -1.0))  # a voxel of 0.24 m3: eight of them are a speck
-VEGETATION, BUILDING = int(Semantics.VEGETATION), int(Semantics.BUILDING)
+VEGETATION, BUILDING, POLE = int(Semantics.VEGETATION), int(Semantics.BUILDING), int(Semantics.POLE)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.08, 0.2, 0.6, 1.0, 0.0])
@@ -36,18 +36,31 @@ def scene():
     labels = np.zeros((3, *GRID.shape), np.uint8)
     labels[:, 2:4, 2:4, 4:6] = VEGETATION  # eight voxels
     labels[:, 4:13, 7, 4] = VEGETATION  # nine
-    labels[:, 5, 10, 2] = BUILDING
+    labels[:, 5, 10, 2] = POLE
     return labels, np.full_like(labels, UNKNOWN)
 
 
 def test_a_speck_goes_and_a_bush_stays(scene):
     labels, known = scene
-    assert 8 * np.prod(GRID.voxel_m) < SPECK_M3 <= 9 * np.prod(GRID.voxel_m)
+    assert 8 * np.prod(GRID.voxel_m) < SPECK_M3[Semantics.VEGETATION] <= 9 * np.prod(GRID.voxel_m)
     want = labels.copy()
     want[:, 2:4, 2:4, 4:6] = 0
     before = labels.copy()
     assert np.array_equal(without_specks(labels, known, GRID), want)
     assert np.array_equal(labels, before)
+
+
+def test_a_crumb_of_a_house_goes_and_a_hut_stays(scene):
+    labels, known = scene
+    assert 33 * np.prod(GRID.voxel_m) < SPECK_M3[Semantics.BUILDING] <= 34 * np.prod(GRID.voxel_m)
+    labels[:] = 0
+    labels[:, 2:5, 2:4, 2:7] = labels[:, 2:5, 4, 2] = BUILDING  # 33 voxels
+    labels[:, 8:11, 2:4, 2:7] = labels[:, 8:11, 4, 2] = BUILDING
+    labels[:, 11, 4, 2] = BUILDING  # the 34th
+    labels[:, 6, 6, 2] = POLE
+    want = labels.copy()
+    want[:, 2:5] = 0
+    assert np.array_equal(without_specks(labels, known, GRID), want)
 
 
 def test_pieces_are_counted_over_all_frames(scene):

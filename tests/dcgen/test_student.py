@@ -22,6 +22,8 @@ from dcgen.trajectories import SHARD, Plan, Trajectories, make_trajectories, sha
 from dcgen.types import UNKNOWN
 from tests.dcgen.small import CONFIG, chunk, clip, condition_batch, dataset_of, model
 
+pytestmark = pytest.mark.usefixtures("exact")
+
 PLAN = Plan(count=5, steps=12, every=1, guidance=1.5, seed=3)
 HOW = TrainConfig(steps=2, batch=3, warmup=1, learning_rate=1e-3, save_s=1e9, log_every=1)
 BATCH = 3

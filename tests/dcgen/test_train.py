@@ -25,6 +25,8 @@ from dcgen.train import TrainConfig, _Saves, train
 from dcgen.vae.model import Vae
 from tests.dcgen.small import CONFIG, clip, condition_batch
 
+pytestmark = pytest.mark.usefixtures("exact")
+
 ROOT = Path(__file__).resolve().parents[2]
 HOW = TrainConfig(steps=12, learning_rate=0.02, warmup=3, save_s=1e9, log_every=4, ema=0.8)
 

@@ -199,3 +199,14 @@ def test_flags_choose_routes_and_replace_fields(tmp_path: Path, shared_data: Pat
         read_scenarios(tmp_path / "s.yaml", routes_subset="1")
     with pytest.raises(ScenarioError, match="--route-id chooses from a route file"):
         read_scenarios(town, route_id="1")
+
+
+def test_a_model_s_grid_and_clock_stand_in_for_what_is_not_said(tmp_path: Path) -> None:
+    bare = load(tmp_path, "map: crossroads\n").fitted(carlasc_grid(), 0.1)
+    assert bare.grid_spec == carlasc_grid() and bare.dt_s == 0.1 and bare.place("x") == tmp_path / "x"
+    said = load(tmp_path, FULL).fitted(nano_grid(), 0.2)
+    assert said.grid_spec == carlasc_grid() and said.dt_s == 0.1
+    half = load(tmp_path, "map: crossroads\ndt_s: 0.2\n").fitted(carlasc_grid(), 0.1)  # 0.2 is said, if as usual
+    assert half.grid_spec == carlasc_grid() and half.dt_s == 0.2
+    edited = load(tmp_path, "scene: a.h5\noutpaint: {along_m: 20}\n").fitted(carlasc_grid(), 0.1)
+    assert edited.grid is None and edited.dt_s == 0.2  # the scene's stand

@@ -73,6 +73,29 @@ def test_fewer_passes_give_the_same_numbers(batch, loud, monkeypatch):
     torch.testing.assert_close(quick, plain.detach(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("loud", [1, 30], ids=["bounded", "unbounded"])
+def test_many_tokens_attend_in_the_cache_in_bfloat16_too(loud, monkeypatch):
+    """As near to float32 as the plain way in bfloat16 is."""
+    monkeypatch.setattr(inference, "QUERIES", 3)
+    monkeypatch.setattr(inference, "MANY", TOKENS)
+    block, x = randomise(Block(WIDTH, HEADS, 2)), torch.randn(2, TOKENS, WIDTH)
+    block.query_norm.scale.data *= loud
+    block.key_norm.scale.data *= loud
+    used = []
+    within = inference.attention
+    monkeypatch.setattr(inference, "attention", lambda q, *rest: used.append(q.dtype) or within(q, *rest))
+    exact = block.attend(x, *table())
+    assert not used
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = block.attend(x, *table())
+        assert not used
+        with torch.inference_mode():
+            quick = block.attend(x, *table())
+    assert used == [torch.bfloat16] and quick.dtype == plain.dtype == torch.bfloat16
+    off, usual = ((got.float() - exact).norm() / exact.norm() for got in (quick, plain))
+    assert off < 1.5 * usual < 0.1
+
+
 def test_gelu_in_place_equals_torch_s():
     x = torch.linspace(-30, 30, 4 * inference.ROWS + 5)[:, None].repeat(1, 3)[None]
     want = torch.nn.functional.gelu(x, approximate="tanh")

@@ -11,7 +11,7 @@ from dcgen.dit.embed import Tokens
 from dcgen.hexplane import PLANES, HexPlane
 from dcgen.rollout import rollout_of
 from dcgen.types import wrap_angle
-from tests.dcgen.small import CONFIG, DIT, FRAMES, GRID, PLAIN, condition_batch, randomise
+from tests.dcgen.small import CONFIG, DIT, FOLDED, FRAMES, GRID, PLAIN, condition_batch, randomise
 
 AXES = {"xy": "xy", "xz": "x", "yz": "y", "tx": "tx", "ty": "ty", "tz": "t", "volume": "txy"}
 UNEVEN = replace(CONFIG, dit=replace(DIT, volume_patch=(4, 1, 3)))
@@ -42,7 +42,7 @@ def test_plane_features_come_in_the_order_of_the_tokens(rollout):
         torch.testing.assert_close(rolled[:, 1:], tokens.position[:count])
 
 
-@pytest.mark.parametrize("config", [CONFIG, UNEVEN, PLAIN], ids=["volume", "uneven", "planes"])
+@pytest.mark.parametrize("config", [CONFIG, UNEVEN, PLAIN, FOLDED], ids=["volume", "uneven", "planes", "folded"])
 @pytest.mark.parametrize(("t", "x", "y"), [(0, 2, 3), (3, 13, 20), (1, 14, 2)])
 def test_an_agent_is_read_where_it_stands(config, t, x, y):
     layout, tokens = randomise(LayoutCondition(config)), Tokens(config, inputs=2)

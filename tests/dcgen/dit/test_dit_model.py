@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dcgen.dit.model import Dit
-from tests.dcgen.small import CONFIG, DIT, FINE, GRID, PLAIN, condition_batch, randomise
+from tests.dcgen.small import CONFIG, DIT, FINE, FOLDED, GRID, PLAIN, condition_batch, randomise
 
-CONFIGS = pytest.mark.parametrize("config", [CONFIG, PLAIN, FINE], ids=["volume", "planes", "fine"])
+CONFIGS = pytest.mark.parametrize("config", [CONFIG, PLAIN, FINE, FOLDED], ids=["volume", "planes", "fine", "folded"])
 
 
 def inputs(config=CONFIG, batch=3):

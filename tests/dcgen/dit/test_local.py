@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dcgen.dit.local import LocalHead, convolved
+from dcgen.dit.local import LocalHead, TimeReader, convolved
 from dcgen.hexplane import HexPlane, flatten, unflatten
-from tests.dcgen.small import CONFIG, DIT, FINE, PLAIN, condition_batch, randomise
+from tests.dcgen.small import CONFIG, DIT, FINE, FOLDED, PLAIN, condition_batch, randomise
 
 DEPTH = 1
 WIDE = replace(
@@ -17,12 +17,17 @@ WIDE = replace(
 REACH = DEPTH + 2  # cells: on the way in or in the layout's reader, in each block, on the way out
 LEVEL_REACH = REACH + 2 * DEPTH + 3  # and down to cells twice as large, in each block there, up again
 FRAMES, PLANE, VOLUME = WIDE.vae.time_stride, WIDE.vae.stride, WIDE.vae.volume_stride  # frames or voxels a cell
-CONFIGS = pytest.mark.parametrize("config", [CONFIG, PLAIN, FINE], ids=["volume", "planes", "fine"])
+CONFIGS = pytest.mark.parametrize("config", [CONFIG, PLAIN, FINE, FOLDED], ids=["volume", "planes", "fine", "folded"])
+FOLDS = pytest.mark.parametrize("fold", [1, PLANE])
 
 
 def local_head(config=WIDE):
     """In float64, where equal means equal."""
     return randomise(LocalHead(config)).double()
+
+
+def folded(fold):
+    return replace(WIDE, dit=replace(WIDE.dit, layout_fold=fold))
 
 
 def inputs(config=WIDE, batch=2, seed=0):
@@ -97,10 +102,11 @@ def moved(latents, shift):
     return flatten(HexPlane(**parts, volume=volume))
 
 
+@FOLDS
 @pytest.mark.parametrize("shift", [(0, VOLUME, 0), (0, 0, -2 * VOLUME), (FRAMES, 0, 0), (-FRAMES, VOLUME, 2 * VOLUME)])
-def test_shifting_everything_shifts_the_field(shift):
+def test_shifting_everything_shifts_the_field(shift, fold):
     """Compared where no border is seen and none was crossed."""
-    head, (latents, known, vector, conditions) = local_head(), inputs()
+    head, (latents, known, vector, conditions) = local_head(folded(fold)), inputs()
     shift = dict(zip("txy", shift, strict=True))
     after = replace(
         conditions,
@@ -119,9 +125,10 @@ def test_shifting_everything_shifts_the_field(shift):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-9, msg=name)
 
 
+@FOLDS
 @pytest.mark.parametrize(("frame", "x", "y"), [(9, 24, 31), (0, 29, 37), (19, 3, 62)])
-def test_a_layout_s_cell_is_felt_within_reach(frame, x, y):
-    head, (latents, known, vector, conditions) = local_head(), inputs()
+def test_a_layout_s_cell_is_felt_within_reach(frame, x, y, fold):
+    head, (latents, known, vector, conditions) = local_head(folded(fold)), inputs()
     agents = conditions.layout_agents.clone()
     agents[1, frame, 2, x, y] += 5.0
     before, after = (
@@ -166,6 +173,19 @@ def test_where_conditions_are_dropped_no_layout_counts(config):
     assert torch.equal(first[1], second[1])
     assert differing(first, second, (0,)).tolist() == [True, False, True]
     assert not torch.allclose(first[1], field(head, latents, known, vector, one)[1])
+
+
+def test_planes_with_time_read_mean_and_maximum_of_each_frame():
+    """Against the plain way: every frame of a cell beside the others, then both over the axes that a plane drops."""
+    reader, agents = randomise(TimeReader(WIDE.agent_channels, WIDE)).double(), inputs()[3].layout_agents
+    seen = torch.nn.functional.silu(reader.read(agents.flatten(0, 1)))
+    seen = seen.unflatten(0, (len(agents), -1, FRAMES)).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
+    for name, axes in {"tx": 4, "ty": 3, "tz": (3, 4)}.items():
+        both = torch.cat([seen.mean(axes), seen.amax(axes)], dim=1)
+        want = reader.leave[name](both[..., None] if name == "tz" else both)
+        got = reader(agents)[name]
+        assert got.std() > 0.01
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9, msg=name)
 
 
 def test_convolutions_in_time_equal_torch_s_in_values_and_gradients():
