@@ -195,6 +195,7 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="A shipped model's name, or the path of one; nano.")] = None,
     vae: Annotated[str | None, typer.Option(help="An autoencoder alone: a run's or a model's.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="How many clips to measure on.")] = 200,
+    worlds: Annotated[int | None, typer.Option(min=1, max=100, help="Towns drawn on the map to share them; 1.")] = None,
     generate: Annotated[int | None, typer.Option(min=0, help="How many of them to generate again; all.")] = None,
     long: Annotated[int | None, typer.Option(min=0, help="How many scenes of 128 frames; 4.")] = None,
     steps: SamplingSteps = None,
@@ -208,15 +209,16 @@ def evaluate(
 
     with progress("evaluating") as bar:
         if vae is not None:
-            if any(option is not None for option in (model, generate, long, steps, guidance)):
+            if any(option is not None for option in (model, worlds, generate, long, steps, guidance)):
                 raise DcgenError(
-                    "--vae is measured alone; leave out --model, --generate, --long, --steps and --guidance"
+                    "--vae is measured alone; leave out --model, --worlds, --generate, --long, --steps and --guidance"
                 )
             figures = evaluate_autoencoder(vae, map, clips, seed, tell, bar)
         else:
             figures = evaluate_on_map(
                 "nano" if model is None else model, map, clips, seed, tell, bar,
-                generate_clips=generate, long_scenes=4 if long is None else long, steps=steps, guidance=guidance,
+                worlds=worlds or 1, generate_clips=generate, long_scenes=4 if long is None else long, steps=steps,
+                guidance=guidance,
             )  # fmt: skip
     print(json.dumps(figures) if as_json else markdown(figures))
 

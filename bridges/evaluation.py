@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,21 +42,29 @@ def evaluate_on_map(
     tell: Tell,
     progress: Progress,
     *,
+    worlds: int = 1,
     generate_clips: int | None = None,
     long_scenes: int = 4,
     steps: int | None = None,
     guidance: float | None = None,
 ) -> dict[str, Any]:
-    """Every figure of dcgen.eval on clips of a world on the map. Raises MapError, WorldError, CheckpointError."""
+    """Every figure of dcgen.eval on clips of a world on the map, or of several. Raises MapError, WorldError,
+    CheckpointError.
+
+    worlds: how many, with the seeds from `seed` on. What stands along a map's streets is drawn with the world and no
+    condition tells it, so the class shares of one world are a draw; long scenes are those of the first.
+    """
     from dcgen.checkpoint import load_model
     from dcgen.device import default_device
 
     model = load_model(model_name, default_device())
-    world = _told_world(map_path, seed, clips, tell)
     config = model.config
+    shares = [clips * (k + 1) // worlds - clips * k // worlds for k in range(worlds)]
+    built = [_told_world(map_path, seed + k, share, tell) for k, share in enumerate(shares)]
+    world = built[0]
     sampling = config.sampling.but(steps, guidance)
     return evaluate(
-        unseen_clips(world, config, clips, seed),
+        chain.from_iterable(unseen_clips(w, config, shares[k], seed + k) for k, w in enumerate(built)),
         lambda clip: reconstruct(clip, model.vae),
         lambda conditions, noise: make_again(conditions, noise, model, sampling),
         latent_values=config.hex_shape.size,

@@ -109,7 +109,8 @@ def load_model(name: str, device: str = "cpu") -> Model:
     """A model by shipped name or path, in eval mode. Raises CheckpointError naming what differs."""
     path = model_path(name)
     if not path.exists():
-        known = " or ".join(shipped_models())
+        *some, last = shipped_models()
+        known = f"{', '.join(some)} or {last}"
         raise CheckpointError(f"{name}: no such checkpoint; give the path of one, or use --model {known}")
     tensors, metadata = read_parts(path) if path.suffix == ".json" else read_tensors(path)
     if metadata.get("format") != FORMAT:

@@ -40,7 +40,7 @@ def test_wrong_use_is_one_line(wrong: list[str], told: str, run: Run) -> None:
 
 def test_a_model_that_is_none_is_told_those_there_are(run: Run, tmp_path: Path) -> None:
     fault = run("scenario", "left_turn", "--model", "foo", "-o", tmp_path / "a.h5").fault
-    assert fault.endswith("use --model nano or nano-student") and not list(tmp_path.iterdir())
+    assert fault.endswith("use --model base, nano or nano-student") and not list(tmp_path.iterdir())
 
 
 def test_a_library_map_and_a_folder_that_is_not_there_yet(run: Run, untrained: Path, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_library_map_and_a_folder_that_is_not_there_yet(run: Run, untrained: P
 
 
 @pytest.mark.parametrize(
-    "more", [["--model", "nano"], ["--guidance", 3], ["--steps", 4], ["--generate", 0], ["--long", 2]]
+    "more", [["--model", "nano"], ["--guidance", 3], ["--steps", 4], ["--generate", 0], ["--long", 2], ["--worlds", 2]]
 )
 def test_an_autoencoder_is_measured_alone(more: list[object], run: Run) -> None:
     assert "--vae is measured alone; leave out" in run("evaluate", "--map", "x.xodr", "--vae", "base", *more).fault

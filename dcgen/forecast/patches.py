@@ -25,7 +25,9 @@ def speeds(users: Tensor, lag: int) -> Tensor:
     for k in range(users.shape[2]):
         who, window, trust, bias = (cars, 5, 100.0, 0.02) if k == CAR else (users.sum(dim=2) - cars, 3, 30.0, 0.3)
         n, i, j = users[:, -1, k].nonzero().T
-        if len(n):
+        if not len(n):
+            continue
+        with torch.autocast(users.device.type, enabled=False):  # places to a hundredth of a voxel
             found[n, k, :, i, j] = _steps(who.clamp(max=1), (n, i, j), window, lag, trust, bias)
     return found
 
