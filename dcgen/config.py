@@ -268,7 +268,7 @@ def base() -> ModelConfig:
     """The paper's scale, anchored: CarlaSC's grid, 128 x 128 x 8 voxels of 0.4 m, 16 frames at 10 Hz."""
     vae = VaeConfig(volume_stride=8, volume_channels=10)
     dit = DitConfig(patch=4, layout_fold=2, local_levels=3)
-    sampling = Sampling(guidance=3.0)
+    sampling = Sampling(guidance=3.5)
     return ModelConfig("base", carlasc_grid(), frames=16, dt_s=0.1, vae=vae, dit=dit, sampling=sampling)
 
 
